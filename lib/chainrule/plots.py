@@ -121,7 +121,7 @@ class BookFigure(Figure):
         Returns:
             One ``<svg>`` element, without XML declaration, metadata or style sheet.
         """
-        # Constrained layout starts from the last positions, so that a second drawing would move by a fraction of a point.
+        # Constrained layout starts from the last positions, so a second drawing would move a little.
         if self.stale or not self._svg:
             buffer = io.StringIO()
             self.canvas.print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))

@@ -270,6 +270,7 @@ def fill_cache(root: Path, pages: Iterable[Page]) -> None:
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == keys:
         return
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     cache = get_cache(folder)
     # Pages that share all their code cells share one record, which is what the build expects.
     for page, notebook in fresh:

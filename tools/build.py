@@ -59,7 +59,8 @@ def build_site(root: Path = ROOT, *, quiet: bool = False) -> None:
     # The state is taken before the build: what is edited meanwhile makes the next build look again.
     state = _inputs(root)
     wheel = build_wheel(root)
-    command = [sys.executable, "-m", "jupyter_book", "build", str(root), "-W", "-n", "--keep-going"]
+    program = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "build", str(root), "-W", "-n", "--keep-going"]
     if _run(command, root, log, quiet=quiet) != 0:
         # Sphinx would not repeat the warnings of pages that it has already read, and the next build would pass.
         (build_folder(root) / ".doctrees" / "environment.pickle").unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from sphinx.util.docutils import SphinxRole
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.pages import executed_folder, file_hash, find_pages  # noqa: E402  (the tools lie beside this folder)
+from tools.pages import executed_folder, file_hash, find_pages
 
 logger = logging.getLogger(__name__)
 

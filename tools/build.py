@@ -104,7 +104,7 @@ def _run(command: list[str], root: Path, log: Path, *, quiet: bool) -> int:
 
 
 def build_wheel(root: Path = ROOT) -> Path:
-    """Build the library's wheel (Colab installs it from the site) and return its path; nothing changed, nothing done."""
+    """Return the library's wheel, which Colab installs from the site; build it if the library changed."""
     folder = build_folder(root) / "wheels"
     sources = [root / "pyproject.toml", *_files(root / "lib")]
     digest = _digest(root, sources)
@@ -159,8 +159,13 @@ def _files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and not {"__pycache__", ".ipynb_checkpoints"} & set(path.parts) and ".egg-info" not in str(path)
+        if path.is_file() and not any(_is_made(part) for part in path.relative_to(folder).parts)
     )
+
+
+def _is_made(name: str) -> bool:
+    """Say whether a folder among the sources is one that programs leave there."""
+    return name in ("__pycache__", ".ipynb_checkpoints") or name.endswith(".egg-info")
 
 
 def _digest(root: Path, paths: list[Path]) -> str:

@@ -274,13 +274,9 @@ def fill_cache(root: Path, pages: Iterable[Page]) -> None:
     cache = get_cache(folder)
     # Pages that share all their code cells share one record, which is what the build expects.
     for page, notebook in fresh:
-        cache.cache_notebook_bundle(
-            CacheBundleIn(
-                notebook, str(root / f"{page.docname}.md"), data={"execution_seconds": notebook.metadata.chainrule.seconds}
-            ),
-            check_validity=False,
-            overwrite=True,
-        )
+        seconds = notebook.metadata["chainrule"]["seconds"]
+        bundle = CacheBundleIn(notebook, str(root / f"{page.docname}.md"), data={"execution_seconds": seconds})
+        cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
     stamp.write_text(keys, encoding="utf-8")
 
 

@@ -61,9 +61,7 @@ class Page:
     @cached_property
     def expressions(self) -> list[list[str]]:
         """The {py} expressions of each cell, in the order in which they stand in it."""
-        return [
-            inline_expressions(cell.source) if cell.cell_type == "markdown" else [] for cell in self.notebook.cells
-        ]
+        return [inline_expressions(cell.source) if cell.cell_type == "markdown" else [] for cell in self.notebook.cells]
 
     @cached_property
     def key(self) -> str:
@@ -244,9 +242,4 @@ def _imported_modules(library: Path, code: str, package: str) -> set[str]:
             found.add(base)
             # `from chainrule import coding` names a module, `from chainrule.coding import encode` a function in one.
             found.update(f"{base}.{alias.name}" for alias in node.names)
-    return {
-        name
-        for name in found
-        if name.split(".")[0] == "chainrule"
-        and (library.joinpath(*name.split(".")).is_dir() or library.joinpath(*name.split(".")).with_suffix(".py").exists())
-    }
+    return {name for name in found if name.split(".")[0] == "chainrule" and _module_files(library, name)}

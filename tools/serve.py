@@ -52,7 +52,8 @@ def make_server(folder: Path, first_port: int = FIRST_PORT) -> ThreadingHTTPServ
         except OSError:
             continue
     raise OSError(
-        f"The ports {first_port} to {first_port + PORTS_TRIED - 1} are all taken; name another with `make serve PORT=...`."
+        f"The ports {first_port} to {first_port + PORTS_TRIED - 1} are all taken: "
+        "choose another with `make serve PORT=...`."
     )
 
 

@@ -262,7 +262,8 @@ def _form(key: str, question: Question) -> str:
                    f'size="10" autocomplete="off" name="{key}"> <span>{_rich(number.unit)}</span></label>')
         replies = [_reply("right", number.feedback, True, number.value, number.tolerance)]
         replies += [_reply(f"wrong{i}", w.feedback, False, w.value, w.tolerance) for i, w in enumerate(number.wrong)]
-        replies += [_reply("otherwise", number.otherwise, False), _reply("empty", "Type a number first, for example 0.5 or 1/2.", None)]
+        replies += [_reply("otherwise", number.otherwise, False)]
+        replies += [_reply("empty", "Type a number first, for example 0.5 or 1/2.", None)]
     else:
         choices = _shown(question)
         answers = "".join(f'<label class="cr-answer"><input type="radio" name="{key}" value="{i}"> '

@@ -149,9 +149,10 @@ def _inputs(root: Path) -> str:
 def _results(root: Path) -> str:
     """Describe what was made, so that a result that was removed or made anew is noticed."""
     lines = []
-    for path in _files(build_folder(root) / "executed"):
-        status = path.stat()
-        lines.append(f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n")
+    for folder in ("executed", "notebooks"):
+        for path in _files(build_folder(root) / folder):
+            status = path.stat()
+            lines.append(f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n")
     return "".join(lines) + f"site {(site_folder(root) / 'index.html').is_file()}\n"
 
 

@@ -164,11 +164,12 @@ class Progress(object):
 
     def read(self, line):
         """Take in one line of pip's output."""
-        # The name is what stands before a bracket, a version or a space.
-        found = re.match(r"\s*(Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)", line)
+        # A package is looked up ("Collecting name"), found as a file ("Processing name-1.0.whl"), or there already.
+        what = r"\s*(?:Collecting |Requirement already satisfied: |Processing (?:\S*/)?)"
+        found = re.match(what + r"([A-Za-z0-9._-]+?)(?=-\d|[^A-Za-z0-9._-]|$)", line)
         if found:
-            self.packages.add(found.group(2).lower().replace("_", "-"))
-            self.doing = "looking at " + found.group(2)
+            self.packages.add(found.group(1).lower().replace("_", "-"))
+            self.doing = "looking at " + found.group(1)
         found = re.match(r"\s*Downloading (\S+)( \([^)]*\))?", line)
         if found:
             self.doing = "downloading " + found.group(1).rsplit("/", 1)[-1].split("-")[0] + (found.group(2) or "")
@@ -205,7 +206,9 @@ def install(root, venv, log_path):
     with open(constraints) as file:
         total = sum(1 for line in file if "==" in line)
     command = [venv_python(venv), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    command += ["--progress-bar", "off", "--constraint", constraints, "--editable", root + "[book,test]"]
+    # --no-compile: Python compiles what it imports, on all cores; pip would take half a minute for everything, on one.
+    command += ["--progress-bar", "off", "--no-compile"]
+    command += ["--constraint", constraints, "--editable", root + "[book,test]"]
     environment = dict(os.environ, PYTHONUNBUFFERED="1")
     progress = Progress(total)
     lines = []

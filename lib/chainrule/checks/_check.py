@@ -19,10 +19,12 @@ from chainrule.checks._record import Exercise, copy_plain, show
 
 __all__ = ["CheckResult", "check", "exercises", "find_exercise"]
 
-_STATES = {  # of a result: its mark, its words, its colour on the site and where the site's style is not there
-    "passed": ("✓", "passed", "green", "#009e73"),
-    "failed": ("✗", "not yet", "red", "#d55e00"),
-    "unwritten": ("…", "not written yet", "blue", "#0072b2"),
+# Of each state: its mark, its words, and its colour on the site, with one for where the style sheet is missing that
+# stands out on light and dark paper alike.
+_STATES = {
+    "passed": ("✓", "passed", "var(--cr-green, #16835a)"),
+    "failed": ("✗", "not yet", "var(--cr-red, #c9480f)"),
+    "unwritten": ("…", "not written yet", "var(--cr-blue, #0c62b0)"),
 }
 
 
@@ -59,7 +61,7 @@ class CheckResult:
         return "" if self.state == "unwritten" else f"{self.num_right} of {self.num_cases} inputs right"
 
     def __repr__(self) -> str:
-        mark, words, _, _ = _STATES[self.state]
+        mark, words, _ = _STATES[self.state]
         lines = [f"{mark} {self.name}: {words}" + (f" ({self._count})" if self._count else "")]
         width = max((len(what) for what, _ in self.facts), default=0)
         lines += [f"  {what:{width}}  {value}" for what, value in self.facts]
@@ -67,27 +69,28 @@ class CheckResult:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        mark, words, colour, fallback = _STATES[self.state]
-        colour = f"var(--cr-{colour}, {fallback})"
+        mark, words, colour = _STATES[self.state]
+        code = 'style="color:inherit;background:none;border:0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere"'
+        paragraph = '<p style="margin:0.4em 0 0">{}</p>'
         count = f" ({self._count})" if self._count else ""
         parts = [
             f'<p style="margin:0"><span aria-hidden="true" style="color:{colour};font-weight:bold">{mark}</span> '
-            f"<code>{html.escape(self.name)}</code>: <strong>{words}</strong>{count}</p>"
+            f"<code {code}>{html.escape(self.name)}</code>: <strong>{words}</strong>{count}</p>"
         ]
         if self.facts:
             rows = "".join(
                 f'<dt style="margin:0;font-weight:normal">{html.escape(what)}</dt>'
-                f'<dd style="margin:0;min-width:0"><code style="white-space:pre-wrap;overflow-wrap:anywhere">'
-                f"{html.escape(value)}</code></dd>"
+                f'<dd style="margin:0;min-width:0"><code {code}>{html.escape(value)}</code></dd>'
                 for what, value in self.facts
             )
             grid = "display:grid;grid-template-columns:max-content minmax(0,1fr);gap:0.2em 1em;margin:0.5em 0"
             parts.append(f'<dl style="{grid}">{rows}</dl>')
         if self.sentence:
-            parts.append(f'<p style="margin:0.4em 0 0">{html.escape(self.sentence)}</p>')
+            parts.append(paragraph.format(html.escape(self.sentence)))
         if self.hint:
-            parts.append(f'<p style="margin:0.4em 0 0"><strong>Hint.</strong> {html.escape(self.hint)}</p>')
-        style = f"border-left:0.3em solid {colour};padding:0.4em 0.9em;margin:0.4em 0;color:var(--cr-ink, inherit)"
+            parts.append(paragraph.format(f"<strong>Hint.</strong> {html.escape(self.hint)}"))
+        paper = "color:var(--cr-ink, inherit);background:var(--cr-paper, transparent)"
+        style = f"border-left:0.3em solid {colour};padding:0.4em 0.9em;margin:0.4em 0;{paper}"
         return f'<div class="cr-check" style="{style}">{"".join(parts)}</div>'
 
 
@@ -165,7 +168,9 @@ def check(function: Callable[..., Any], name: str | None = None, *, seed: int | 
         except (Exception, SystemExit) as error:  # whatever a student's code raises is a result to explain
             line = _line(function, error)
             if isinstance(error, NotImplementedError) and (line[1].startswith("raise") or not str(error)):
-                sentence = f"Start with {exercise.start}. {_reread(exercise)}"  # torch's own error has a message
+                sentence = f"Start with {exercise.start}. {_reread(exercise)}".replace(
+                    "?.", "?"
+                )  # torch's own error has a message
                 return CheckResult(name, "unwritten", 0, exercise.num_cases, (), sentence)
             first = first or (index, inputs, [], _error_sentence(error, line))
             continue
@@ -242,7 +247,7 @@ def _error_sentence(error: BaseException, line: tuple[int, str]) -> str:
 
 
 def _reread(exercise: Exercise) -> str:
-    return f"The page to read again is {exercise.page}."
+    return f"What it takes is on the page {exercise.page}."
 
 
 def _changed(exercise: Exercise, before: tuple[Any, ...], after: tuple[Any, ...]) -> list[str]:

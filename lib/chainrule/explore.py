@@ -22,7 +22,7 @@ import html
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -54,7 +54,7 @@ class Explorer(widgets.VBox):
 
 def explore(draw: Callable[..., BookFigure], *, alt: str | Callable[..., str], play: bool = True,
             max_frames: int = 200, labels: Mapping[str, str] | None = None, start: Mapping[str, Any] | None = None,
-            **parameters: Sequence[Any]) -> Explorer:
+            **parameters: Iterable[Any]) -> Explorer:
     """Make a figure that moves with one to three sliders, in a notebook and in a page without a kernel.
 
     Args:
@@ -98,10 +98,9 @@ def explore(draw: Callable[..., BookFigure], *, alt: str | Callable[..., str], p
             raise ValueError(f"expected frames of at most {MAX_BYTES / 1e6:.0f} MB together, got "
                              f"{size / 1e6:.1f} MB after {len(frames)} frames: draw fewer values, points or pixels")
 
-    # Ids are made unique in the page by a name that depends on the drawing alone.
-    prefix = "crx" + hashlib.sha256("".join(frames).encode()).hexdigest()[:8] + "-"
-    frames = [_prefix_ids(frame, prefix) for frame in frames]
-    letters = _prefix_ids("".join(glyphs.values()), prefix)
+    # The ids become short, and unique in the page by a name that depends on the drawing alone.
+    frames = _rename_ids(["".join(glyphs.values()), *frames])
+    letters = frames.pop(0)
     defs = widgets.HTML(f'<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs>{letters}'
                         "</defs></svg>", layout={"height": "0", "margin": "0"})
 
@@ -167,14 +166,21 @@ def _frame(figure: BookFigure, text: str, glyphs: dict[str, str]) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(text)}" ', 1)
 
 
-def _prefix_ids(svg: str, prefix: str) -> str:
-    return re.sub(r'( id="|href="#|url\(#)', lambda m: m[1] + prefix, svg)
+def _rename_ids(svgs: list[str]) -> list[str]:
+    prefix = "x" + hashlib.sha256("".join(svgs).encode()).hexdigest()[:6] + "-"
+    names: dict[str, str] = {}
+
+    def rename(match: re.Match) -> str:
+        return match[1] + names.setdefault(match[2], f"{prefix}{len(names)}")
+
+    return [re.sub(r'( id="|href="#|url\(#)([^")]+)', rename, svg) for svg in svgs]
 
 
 def _stacked(frames: list[str], sliders: list[widgets.Widget], stack: type) -> widgets.Widget:
     """Nested stacks, one level a slider, whose visible child the browser chooses without a kernel."""
-    shared = {"layout": widgets.Layout(), "style": widgets.HTML().style}
-    level: list[widgets.Widget] = [widgets.HTML(frame, **shared) for frame in frames]
+    first = widgets.HTML(frames[0])
+    shared = {"layout": first.layout, "style": first.style}  # one of each for all frames: the page is lighter
+    level: list[widgets.Widget] = [first, *(widgets.HTML(frame, **shared) for frame in frames[1:])]
     for slider in reversed(sliders):
         size = len(slider.options)
         groups = [level[i:i + size] for i in range(0, len(level), size)]

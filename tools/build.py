@@ -99,7 +99,9 @@ def _run(command: list[str], root: Path, log: Path, *, quiet: bool) -> int:
                 shown = True
                 tqdm.write(line, file=sys.stderr)
     if process.returncode and not shown:
-        print("\n".join(lines[-15:]), file=sys.stderr)
+        # What went wrong stands before the traceback, which is Sphinx's own and says nothing about the book.
+        first = next((number for number, line in enumerate(lines) if line.startswith("Traceback")), len(lines))
+        print("\n".join(lines[max(first - 15, 0) : first]), file=sys.stderr)
     return process.returncode
 
 

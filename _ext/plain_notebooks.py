@@ -56,7 +56,7 @@ def install_cell() -> str:
     wheel = f"{site_address()}wheels/chainrule-{__version__}-py3-none-any.whl"
     return (
         "# Install the book's library where it is missing (Colab); torch, numpy and the others stay as they are.\n"
-        f"try:\n    import chainrule\nexcept ModuleNotFoundError:\n    %pip install -q {wheel}"
+        f"try:\n    import chainrule\nexcept ModuleNotFoundError:\n    %pip install -qq {wheel}"
     )
 
 
@@ -487,7 +487,7 @@ class Translator:
         """Return a formula; in a table without its bars, which would end the field."""
         latex = " ".join(node.astext().split())
         if self.in_table:
-            latex = latex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+            latex = latex.replace(r"\|", r"\Vert{}").replace("|", r"\vert{}")
         return f"${latex}$"
 
     def inline_reference(self, node: nodes.reference) -> str:

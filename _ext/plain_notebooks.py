@@ -173,8 +173,9 @@ class Translator:
         self.flush()
         self.depth += 1
         numbers = self.env.toc_secnumbers.get(self.docname, {})
-        anchor = next((f"#{i}" for i in node["ids"] if f"#{i}" in numbers), "")
-        number = numbers.get(anchor if self.depth > 1 else "", ()) if anchor or self.depth == 1 else ()
+        anchors = [f"#{name}" for name in node["ids"]] if self.depth > 1 else [""]
+        # A heading below the depth that is numbered is listed with None.
+        number = next((numbers[anchor] for anchor in anchors if numbers.get(anchor)), ())
         heading = " ".join([".".join(map(str, number)), self.inline(node[0])]).strip()
         self.waiting.append(f"{'#' * min(self.depth, 6)} {heading}")
         if self.depth == 1 and not self.cells:

@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import nbformat
-from chainrule import __version__
 from docutils import nodes
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from pages import repository, site_address
 from sphinx.errors import ExtensionError
 from sphinx.locale import admonitionlabels
+
+from chainrule import __version__
+from pages import repository, site_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

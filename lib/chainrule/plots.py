@@ -30,8 +30,19 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "DARK", "DIVERGING", "SEQUENTIAL", "BookFigure", "bars", "css_variables", "dark_svg", "image",
-           "subplots", "svg_with_variables"]
+__all__ = [
+    "COLORS",
+    "DARK",
+    "DIVERGING",
+    "SEQUENTIAL",
+    "BookFigure",
+    "bars",
+    "css_variables",
+    "dark_svg",
+    "image",
+    "subplots",
+    "svg_with_variables",
+]
 
 _PALETTE = {  # name: (on light paper, on dark paper)
     "blue": ("#0c62b0", "#2c93ec"),
@@ -46,8 +57,14 @@ _PALETTE = {  # name: (on light paper, on dark paper)
     "paper": ("#ffffff", "#121212"),
 }
 # Colours that matplotlib's own defaults can emit, and the name each one stands for.
-_ALIASES = {"#000000": "ink", "#262626": "ink", "#808080": "grey", "#b0b0b0": "grid", "#cccccc": "grid",
-            "#d3d3d3": "grid"}
+_ALIASES = {
+    "#000000": "ink",
+    "#262626": "ink",
+    "#808080": "grey",
+    "#b0b0b0": "grid",
+    "#cccccc": "grid",
+    "#d3d3d3": "grid",
+}
 
 COLORS: dict[str, str] = {name: light for name, (light, _) in _PALETTE.items()}
 _NAMES = {light: name for name, light in COLORS.items()} | _ALIASES
@@ -60,18 +77,47 @@ DIVERGING = LinearSegmentedColormap.from_list("chainrule", ["#0a4f8a", "#4f9fd6"
 # matter of style, and setting it would reach beyond the figure.
 _STYLE: dict[str, Any] = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
 _STYLE |= {
-    "axes.axisbelow": True, "axes.edgecolor": COLORS["grey"], "axes.facecolor": COLORS["paper"], "axes.grid": True,
-    "axes.labelcolor": COLORS["ink"], "axes.labelsize": 11, "axes.linewidth": 0.9,
+    "axes.axisbelow": True,
+    "axes.edgecolor": COLORS["grey"],
+    "axes.facecolor": COLORS["paper"],
+    "axes.grid": True,
+    "axes.labelcolor": COLORS["ink"],
+    "axes.labelsize": 11,
+    "axes.linewidth": 0.9,
     "axes.prop_cycle": mpl.cycler(color=[COLORS[c] for c in ("blue", "red", "green", "orange", "purple", "sky")]),
-    "axes.spines.right": False, "axes.spines.top": False, "axes.titlecolor": COLORS["ink"], "axes.titlesize": 11.5,
-    "boxplot.flierprops.markeredgecolor": COLORS["ink"], "figure.dpi": 72, "figure.facecolor": COLORS["paper"],
-    "figure.edgecolor": COLORS["paper"], "font.family": ["DejaVu Sans"], "font.size": 11, "grid.color": COLORS["grid"],
-    "grid.linewidth": 0.8, "hatch.color": COLORS["ink"], "image.cmap": SEQUENTIAL, "image.interpolation": "none",
-    "legend.fontsize": 10.5, "legend.frameon": False, "legend.edgecolor": COLORS["grid"], "lines.linewidth": 2.0,
-    "lines.markersize": 6, "mathtext.fontset": "dejavusans", "patch.edgecolor": COLORS["ink"],
-    "savefig.facecolor": COLORS["paper"], "svg.fonttype": "path", "svg.hashsalt": "chainrule", "svg.image_inline": True,
-    "text.color": COLORS["ink"], "xtick.color": COLORS["grey"], "xtick.labelcolor": COLORS["ink"],
-    "xtick.labelsize": 10, "ytick.color": COLORS["grey"], "ytick.labelcolor": COLORS["ink"], "ytick.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": COLORS["ink"],
+    "axes.titlesize": 11.5,
+    "boxplot.flierprops.markeredgecolor": COLORS["ink"],
+    "figure.dpi": 72,
+    "figure.facecolor": COLORS["paper"],
+    "figure.edgecolor": COLORS["paper"],
+    "font.family": ["DejaVu Sans"],
+    "font.size": 11,
+    "grid.color": COLORS["grid"],
+    "grid.linewidth": 0.8,
+    "hatch.color": COLORS["ink"],
+    "image.cmap": SEQUENTIAL,
+    "image.interpolation": "none",
+    "legend.fontsize": 10.5,
+    "legend.frameon": False,
+    "legend.edgecolor": COLORS["grid"],
+    "lines.linewidth": 2.0,
+    "lines.markersize": 6,
+    "mathtext.fontset": "dejavusans",
+    "patch.edgecolor": COLORS["ink"],
+    "savefig.facecolor": COLORS["paper"],
+    "svg.fonttype": "path",
+    "svg.hashsalt": "chainrule",
+    "svg.image_inline": True,
+    "text.color": COLORS["ink"],
+    "xtick.color": COLORS["grey"],
+    "xtick.labelcolor": COLORS["ink"],
+    "xtick.labelsize": 10,
+    "ytick.color": COLORS["grey"],
+    "ytick.labelcolor": COLORS["ink"],
+    "ytick.labelsize": 10,
 }
 
 
@@ -133,8 +179,15 @@ class BookFigure(Figure):
         return self.to_svg()
 
 
-def subplots(nrows: int = 1, ncols: int = 1, *, width: float = 6.4, height: float = 3.6, sharex: bool | str = False,
-             sharey: bool | str = False) -> tuple[BookFigure, Any]:
+def subplots(
+    nrows: int = 1,
+    ncols: int = 1,
+    *,
+    width: float = 6.4,
+    height: float = 3.6,
+    sharex: bool | str = False,
+    sharey: bool | str = False,
+) -> tuple[BookFigure, Any]:
     """Make a figure and its axes in the book's style.
 
     Args:
@@ -154,13 +207,15 @@ def subplots(nrows: int = 1, ncols: int = 1, *, width: float = 6.4, height: floa
         (2,)
     """
     fig = BookFigure(figsize=(width, height), layout="constrained")
-    axes = _styled(Figure.subplots)(fig, nrows, ncols, sharex=sharex, sharey=sharey,
-                                    subplot_kw={"axes_class": BookAxes})
+    axes = _styled(Figure.subplots)(
+        fig, nrows, ncols, sharex=sharex, sharey=sharey, subplot_kw={"axes_class": BookAxes}
+    )
     return fig, axes
 
 
-def bars(ax: Axes, values: Any, labels: Sequence[str] | None = None, *,
-         color: str = "blue", value_format: str | None = None) -> None:
+def bars(
+    ax: Axes, values: Any, labels: Sequence[str] | None = None, *, color: str = "blue", value_format: str | None = None
+) -> None:
     """Draw a bar for each outcome, or groups of bars for several distributions over the same outcomes.
 
     Args:
@@ -201,8 +256,15 @@ def bars(ax: Axes, values: Any, labels: Sequence[str] | None = None, *,
         ax.legend()
 
 
-def image(ax: Axes, array: Any, *, vmin: float | None = 0.0, vmax: float | None = 1.0, cmap: Any = "gray",
-          title: str | None = None) -> Any:
+def image(
+    ax: Axes,
+    array: Any,
+    *,
+    vmin: float | None = 0.0,
+    vmax: float | None = 1.0,
+    cmap: Any = "gray",
+    title: str | None = None,
+) -> Any:
     """Show an array as an image with hard pixels, a thin frame and no ticks.
 
     Args:
@@ -277,15 +339,22 @@ def dark_svg(svg: str) -> str:
 
 def _compact(svg: str) -> str:
     """Keep the drawing only: no prologue, metadata or style sheet, coordinates to a hundredth of a point."""
-    svg = svg[svg.index("<svg"):]
+    svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<defs>\s*</defs>", "", svg)
     svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "").replace("xlink:href", "href")
     # Matplotlib leaves black unsaid; said here, it can follow the mode. The joins stood in the style sheet.
-    svg = re.sub(r"<svg ", '<svg style="fill:#000000;stroke-linejoin:round;stroke-linecap:butt;max-width:100%;'
-                 'height:auto" ', svg, count=1)
-    svg = re.sub(r'(?<=[ \n])(d|x|y|x1|x2|y1|y2|points|transform|width|height|viewBox)="([^"]*)"',
-                 lambda m: f'{m[1]}="{_round(m[2])}"', svg)
+    svg = re.sub(
+        r"<svg ",
+        '<svg style="fill:#000000;stroke-linejoin:round;stroke-linecap:butt;max-width:100%;height:auto" ',
+        svg,
+        count=1,
+    )
+    svg = re.sub(
+        r'(?<=[ \n])(d|x|y|x1|x2|y1|y2|points|transform|width|height|viewBox)="([^"]*)"',
+        lambda m: f'{m[1]}="{_round(m[2])}"',
+        svg,
+    )
     svg = re.sub(r' d="([^"]*)"', lambda m: f' d="{_shorten(m[1])}"', svg)
     svg = re.sub(r'style="[^"]*"', lambda m: m[0].replace(": ", ":").replace("; ", ";"), svg)
     used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))  # ids that nothing refers to would clash inside a page

@@ -4,9 +4,7 @@ The first test plays the front end: it speaks the kernel's protocol, moves a sli
 picture. The second one moves the sliders of a static page with the keyboard, in a real browser.
 """
 
-import functools
 import hashlib
-import http.server
 import json
 import os
 import re
@@ -14,20 +12,18 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from ipywidgets.embed import dependency_state, embed_data
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpecManager
-from offline import fetch_vendor
-from playwright.sync_api import sync_playwright
 
 from chainrule.explore import explore
 from chainrule.plots import css_variables, subplots
+from offline import fetch_vendor
+from tests.book.pages import in_browser
 
 ROOT = Path(__file__).resolve().parents[2]
 # As Colab has them; what they need besides, and the large packages, come from the environment that runs the tests.
@@ -157,11 +153,6 @@ def draw(**values):
     return fig
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        """Keep the test output clean."""
-
-
 @pytest.fixture(scope="module")
 def static_page(tmp_path_factory) -> Path:
     """A page with figures of one, two and three sliders, and the scripts that the site has, but no kernel."""
@@ -187,41 +178,6 @@ def static_page(tmp_path_factory) -> Path:
         encoding="utf-8",
     )
     return folder
-
-
-def in_browser(folder: Path, drive):
-    """Serve a folder, open it in headless Chromium and call ``drive(page)``; complaints of the page fail the test."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_address[1]}/"
-    found = os.environ.get("CHAINRULE_CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
-    )
-    flags = ["--disable-gpu", "--disable-background-networking"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
-
-    def visit():
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=found, args=flags)
-            page = browser.new_page(viewport={"width": 800, "height": 1000})
-            complaints = []
-            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("request", lambda r: None if r.url.startswith((address, "data:")) else complaints.append(r.url))
-            page.goto(address)
-            result = drive(page)
-            browser.close()
-            assert not complaints
-            return result
-
-    try:
-        # A thread of its own: another test file of the same process may hold a browser in this one.
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            return pool.submit(visit).result()
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_sliders_of_a_page_without_a_kernel_change_the_picture(static_page):

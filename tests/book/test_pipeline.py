@@ -448,7 +448,7 @@ def test_no_free_port_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.
 def test_every_page_of_the_book_with_code_has_a_fresh_result() -> None:
     pages = find_pages(ROOT)
     assert pages
-    stale = [page.docname for page in pages if page.read_executed() is None]
+    stale = [page.docname for page in pages if not page.is_fresh]
     assert not stale, f"run `make site`: {stale}"
     for page in pages:
         counts = [entry.execution_count for entry in page.read_executed().cells if entry.cell_type == "code"]

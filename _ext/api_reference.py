@@ -5,8 +5,8 @@ A page of chapters/reference holds a title and
     ```{api} chainrule.information
     ```
 
-which becomes one entry for each name in the module's ``__all__``: its signature as it is written (so that shapes can be
-read), its docstring, the pages that teach it, and a link to its source. The source is parsed, not imported: building the
+which becomes one entry for each name in the module's ``__all__``: its signature as it is written (so that shapes can
+be read), its docstring, the pages that teach it, and a link to its source. The source is parsed, not imported: the
 reference needs no torch, and says what the file says. The role ``{api}`` links to an entry or a module from any page.
 """
 

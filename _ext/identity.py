@@ -1,4 +1,4 @@
-"""The book's mark, drawn by code: a chain of three links, for the logo, the icon of the browser tab and the social card.
+"""The book's mark, drawn by code: a chain of three links, for logo, browser tab and social card.
 
 Also the style sheets that are made rather than written: the colours of chainrule.plots as CSS variables, and the dozen
 icons of the theme, which would otherwise weigh half a megabyte.
@@ -56,7 +56,8 @@ def icons(fontawesome: str) -> str:
         if found is None:
             raise RuntimeError(f"the theme's fontawesome.js has no icon {name}: has its format changed?")
         width, height, outline = found.groups()
-        picture = f"%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'%3E%3Cpath d='{outline}'/%3E%3C/svg%3E"
+        picture = f"%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'%3E"
+        picture += f"%3Cpath d='{outline}'/%3E%3C/svg%3E"
         rules.append(f'.fa-{name}{{--icon:url("data:image/svg+xml,{picture}")}}')
     return "\n".join(rules) + "\n"
 

@@ -1,4 +1,4 @@
-"""The front page's parts that are made: the moving figure of the chain rule, the three doors, the map of the chapters."""
+"""The front page's parts that are made: the moving figure, the three doors, the map of the chapters."""
 
 import math
 from pathlib import Path
@@ -63,27 +63,23 @@ def figure(start: float = START) -> str:
         f'<circle class="chain-dot" cx="{cx:.1f}" cy="{cy}" r="5"/>'
         for cx, cy in ((_at(start, X_RANGE), TOP), (_at(u, U_RANGE), MIDDLE), (_at(f(u), Y_RANGE), BOTTOM))
     )
-    return f"""
-<figure class="chain-figure" data-reach="{REACH}">
-<svg viewBox="0 0 {WIDTH} 296" role="img" aria-labelledby="chain-words">
-<title id="chain-words">Threads run from points x on a line to u = g(x) on a second line and on to y = f(u) on a third. A
-bundle of neighbouring threads is stretched by g' and then by f'; together, by their product.</title>
-<g class="chain-all">{background}</g><g class="chain-bundle">{bundle}</g><g class="chain-axes">{axes}</g>{dots}
-</svg>
-<div class="chain-row"><button type="button" class="chain-play" hidden>Pause</button>
-<label class="chain-label">Move <i>x</i> <input type="range" min="-1.75" max="1.75" step="0.01" value="{start}"></label></div>
-<div class="chain-numbers" role="group" aria-label="Slopes at x">
-<span class="chain-number"><b>d<i>u</i>/d<i>x</i></b> <output data-slope="g">{first:.2f}</output></span>
-<span aria-hidden="true">&times;</span>
-<span class="chain-number"><b>d<i>y</i>/d<i>u</i></b> <output data-slope="f">{second:.2f}</output></span>
-<span aria-hidden="true">=</span>
-<span class="chain-number chain-product"><b>d<i>y</i>/d<i>x</i></b> <output data-slope="both">{first * second:.2f}</output></span>
-<span class="chain-number chain-measured">measured on the threads <output data-slope="measured">{measured:.2f}</output></span>
-</div>
-<figcaption>The chain rule, watched. Neighbouring threads are stretched once by <i>g</i> and once by <i>f</i>; their slopes
-multiply. Where a bundle crosses itself, a slope is negative. Every network in this book learns by this one rule.</figcaption>
-</figure>
-"""
+    values = {
+        "reach": REACH,
+        "width": WIDTH,
+        "background": background,
+        "bundle": bundle,
+        "axes": axes,
+        "dots": dots,
+        "start": start,
+        "first": f"{first:.2f}",
+        "second": f"{second:.2f}",
+        "product": f"{first * second:.2f}",
+        "measured": f"{measured:.2f}",
+    }
+    html = (Path(__file__).parent / "templates" / "chain-figure.html").read_text(encoding="utf-8")
+    for name, value in values.items():
+        html = html.replace(f"@{name}@", str(value))
+    return html
 
 
 class ChainFigure(SphinxDirective):

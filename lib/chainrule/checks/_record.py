@@ -139,7 +139,7 @@ class Exercise:
         tolerance: error allowed, relative to the reference
         absolute: error allowed where the reference is 0 or next to it
         accept: for questions with many right answers: given the inputs (a tuple) and the output, None if it is right,
-            else the reason it is not
+            else the reason it is not, a sentence without its full stop
         mistakes: common wrong answers
         forbidden: dotted names of modules and functions that give the answer away; a grader blocks them
 

@@ -281,16 +281,18 @@ class Translator:
         name = type(node).__name__
         has_title = isinstance(node.next_node(), nodes.title) or type(node.next_node()).__name__ == "dropdown_title"
         title = self.inline(node[0]) if has_title else ""
-        folds = name in {"dropdown_main", "solution_node"} or "dropdown" in node.get("classes", ())
+        folds = name == "dropdown_main" or "dropdown" in node.get("classes", ())
         if name in admonitionlabels:
             title = title or str(admonitionlabels[name])
         elif "realtype" in node:  # theorem, definition, lemma, ...
             title = f"{node['realtype'].title()} {self.number(node['countertype'], node)}".strip() + f" {title}"
         elif name == "exercise_enumerable_node":
             title = f"{self.config.numfig_format['exercise'] % self.number('exercise', node)} {title}"
+        elif name == "solution_node":  # who opens a page of solutions alone wants to see them
+            folds = self.env.sphinx_exercise_registry[node["target_label"]]["docname"] == self.docname
         elif name == "proof_node":
             return "", node[0].children, folds  # it holds one admonition, whose text begins with "Proof."
-        elif name not in {"dropdown_main", "solution_node", "exercise_node", "admonition", "topic", "sidebar"}:
+        elif name not in {"dropdown_main", "exercise_node", "admonition", "topic", "sidebar"}:
             return None
         return " ".join(title.split()), node.children[1:] if has_title else node.children, folds
 
@@ -354,8 +356,9 @@ class Translator:
         return "---"
 
     def block_raw(self, node: nodes.raw) -> str:
-        """Return raw HTML as it is: Markdown takes it."""
-        return node.astext().strip() if "html" in node["format"].split() else ""
+        """Return raw HTML as it is, since Markdown takes it; scripts belong to the site."""
+        text = node.astext().strip()
+        return text if "html" in node["format"].split() and not text.startswith("<script") else ""
 
     def block_literal_block(self, node: nodes.literal_block) -> str:
         """Return code that isn't run."""

@@ -79,10 +79,12 @@ LEFTOVERS = {
     "option": r"^:[\w-]+:",
     "label of an equation": r"\$\$\s*\([\w:-]+\)\s*$",
     "substitution": r"\{\{.*?\}\}",
-    "attributes": r"[\]`*]\{[#.\w]",
+    "attributes": r"[\]`*]\{[#.]",
     "footnote": r"\[\^\w+\]",
     "link without a text": r"(?<!!)\[\]\(",
     "number that isn't filled in": r"%s",
+    "citation of nothing": r"\\\[\\\]",
+    "script of the site": r"<script",
 }
 
 
@@ -193,10 +195,18 @@ def test_exercises_and_solutions(book):
     assert cells[5].metadata.jupyter == {"source_hidden": True, "outputs_hidden": True}
 
 
+def test_page_of_solutions_shows_them(book):
+    cells = read(book / "_build" / "notebooks" / "solutions" / "demo.ipynb").cells
+    exercise = f"{site_address()}exercises/demo.html#ex-one"
+    assert cells[2].source == f"**Solution to [Exercise 1 (Entropy by $hand$)]({exercise})**\n\nIt is simple."
+    assert cells[3].source == "print(1 + 1)"
+    assert "jupyter" not in cells[3].metadata
+
+
 def test_same_inputs_give_the_same_bytes(book):
     folder = book / "_build" / "notebooks"
     before = {path: path.read_bytes() for path in folder.rglob("*.ipynb")}
-    assert len(before) == 2, "the pages without code must have no notebook"
+    assert len(before) == 3, "the pages without code must have no notebook"
     stray = folder / "chapters" / "gone.ipynb"
     stray.write_text("{}")
     for path in before:
@@ -278,6 +288,8 @@ def test_exclamation_mark_makes_no_image():
         ("text[^1]", "footnote"),
         ("see [](#x)", "link without a text"),
         ("**Figure %s**", "number that isn't filled in"),
+        (r"as shown \[\].", "citation of nothing"),
+        ("<script>x</script>", "script of the site"),
     ],
 )
 def test_search_for_leftovers_finds(markdown, name):

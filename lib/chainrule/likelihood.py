@@ -101,9 +101,10 @@ def log_likelihood(log_probs: Float[Tensor, "m k"], labels: Integer[Tensor, "m"]
     num_outcomes = log_probs.shape[1]
     if low < 0 or high >= num_outcomes:
         raise ValueError(f"expected labels in [0, {num_outcomes}), got {low if low < 0 else high}")
-    log_total = log_sum_exp(log_probs.detach())  # (m,)
-    if not (log_total.abs() <= max(torch.finfo(log_probs.dtype).eps ** 0.5, 1e-6)).all():
-        worst = log_total[log_total.abs().argmax()].exp().item()
+    total = log_probs.detach().exp().sum(dim=1)  # (m,)
+    error = (total - 1).abs()
+    if not (error <= max(torch.finfo(log_probs.dtype).eps ** 0.5, 1e-6)).all():
+        worst = total[error.argmax()].item()
         raise ValueError(f"expected rows of log_softmax, whose exponentials sum to 1, got a sum of {worst}")
     return log_probs.gather(1, labels.long().unsqueeze(1)).mean()
 

@@ -118,6 +118,10 @@ def test_errors_of_likelihoods(function):
         function(torch.zeros(2, 2), torch.tensor([1, 1]))
     with raises(ValueError, message + "4.0"):
         function(torch.zeros(1, 4), label)
+    with raises(ValueError, message + "inf"):
+        function(torch.tensor([[1000.0, 0.0]]), label)
+    with raises(ValueError, message + "0.25"):  # the worst of two
+        function(torch.tensor([[0.5, 0.25], [0.25, 0.0]]).log(), torch.tensor([0, 0]))
     with raises(ValueError, message + "nan"):
         function(torch.tensor([[0.0, math.nan]]), label)
     with raises(ValueError, "expected log_probs of shape (m, k), neither of them 0, got (2,)"):

@@ -126,6 +126,13 @@ def test_every_colour_that_the_style_emits_has_a_dark_one():
     assert not re.search(r"(fill|stroke):(?!none|#[0-9a-f]{6}[;\"]|url)", svg), "a colour in another notation"
 
 
+def test_blacks_whites_and_greys_of_matplotlib_have_dark_ones():
+    for color in ("black", "white", "grey", "lightgrey"):
+        assert mpl.colors.to_hex(color) in DARK
+    for key in ("axes.edgecolor", "axes.facecolor", "grid.color", "legend.edgecolor", "text.color"):
+        assert mpl.colors.to_hex(mpl.rcParamsDefault[key]) in DARK, key
+
+
 def test_no_colour_has_two_meanings():
     assert len(set(COLORS.values())) == len(COLORS)
     assert len({dark(name) for name in COLORS}) == len(COLORS)
@@ -224,9 +231,9 @@ def test_same_drawing_gives_the_same_bytes_in_another_process():
 
 
 def test_showing_twice_gives_the_same_bytes_and_changes_show():
-    fig = curves()
+    fig = everything()  # its layout would settle a little further with a second drawing
     first = fig._repr_svg_()
-    assert fig._repr_svg_() == first == curves()._repr_svg_()
+    assert fig._repr_svg_() == first == everything()._repr_svg_()
     fig.axes[0].plot([0, 1], [1, 0])
     assert fig._repr_svg_() != first
 

@@ -34,6 +34,7 @@ def wrap(body: str) -> str:
         "M 0 0 L 1 1 M 2 2 L 3 3 L 4 4",
         "M 0 0 C 1 2 3 4 5 6 L 7 8 L 9 10",
         "M 0 0 Q 1 2 3 4 Q 5 6 7 8 z M 1 1 z",
+        "M 0 0 Q 1 2 3 4 L 5 6 L 7 8",
     ],
 )
 def test_paths_keep_their_commands_and_points(path):

@@ -1,6 +1,7 @@
 """The environment: made once, and each thing that can be missing is said in one sentence."""
 
 import ast
+import importlib.metadata
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tools import browser, env
 from tools.pages import ROOT
@@ -196,6 +199,31 @@ def test_every_package_is_pinned_and_nothing_local_is_named() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = [*PROJECT["project"]["dependencies"], *extras["book"], *extras["test"]]
     assert {re.split(r"[<>=!~\[]", name)[0].lower() for name in wanted} <= pinned
+
+
+def test_whatever_these_packages_need_is_pinned_at_the_version_that_is_installed() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [line.split("==") for line in lines if "==" in line]
+    pins = {canonicalize_name(name): version for name, version in pinned}
+    extras = PROJECT["project"]["optional-dependencies"]
+    waiting = [Requirement(text) for text in (*PROJECT["project"]["dependencies"], *extras["book"], *extras["test"])]
+    seen: dict[str, set[str]] = {}
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name in seen and requirement.extras <= seen[name]:
+            continue
+        seen.setdefault(name, set()).update(requirement.extras)
+        installed = importlib.metadata.distribution(name)
+        version = installed.version.partition("+")[0]
+        assert version == pins.get(name, version), f"{name} is not at its pinned version"
+        for further in map(Requirement, installed.requires or []):
+            conditions = [{"extra": extra} for extra in {"", *requirement.extras}]
+            if further.marker is None or any(further.marker.evaluate(condition) for condition in conditions):
+                waiting.append(further)
+    # Newer Pythons and other systems need a few packages more or less than the one that the pins were made with.
+    if sys.version_info[:2] == env.OLDEST and sys.platform == "linux":
+        assert set(pins) == set(seen)
 
 
 def test_the_library_alone_has_few_requirements_and_no_upper_bounds() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,20 +126,12 @@ def lab() -> None:
     run_lab(ROOT)
 
 
-def clean() -> None:
-    """Remove everything that was made, but not the environment."""
-    shutil.rmtree(build_folder(ROOT), ignore_errors=True)
-    for name in (".pytest_cache", ".ruff_cache", ".hypothesis", "mutants", "build"):
-        shutil.rmtree(ROOT / name, ignore_errors=True)
-    print("Removed what was built; `.venv` stays (remove it by hand to start from nothing).")
-
-
 def _shown(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
 COMMANDS: dict[str, Callable[[], None]] = {
-    command.__name__: command for command in (execute, build, serve, notebooks, test, gpu, bench, lab, clean)
+    command.__name__: command for command in (execute, build, serve, notebooks, test, gpu, bench, lab)
 }
 
 

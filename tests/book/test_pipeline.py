@@ -3,10 +3,14 @@
 import http.client
 import json
 import os
+import re
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -440,6 +444,45 @@ def test_no_free_port_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.
         taken.listen()
         with pytest.raises(OSError, match=r"are all taken: choose another with `make serve PORT=\.\.\.`\."):
             make_server(tmp_path, first_port=taken.getsockname()[1])
+
+
+def test_serving_tells_the_address_and_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("front page", encoding="utf-8")
+    call = f"from pathlib import Path; from tools.serve import serve; serve(Path({str(tmp_path)!r}))"
+    environment = {**os.environ, "PORT": "8650"}
+    with subprocess.Popen(
+        [sys.executable, "-c", call],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        first = process.stdout.readline()
+        if "is taken" in first:
+            first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    assert re.fullmatch(r"The book is at http://127\.0\.0\.1:86\d\d/ \(Ctrl-C stops the server\)\.\n", first)
+    assert (rest, errors, process.returncode) == ("\nStopped.\n", "", 0)
+
+
+def test_ctrl_c_while_pages_run_leaves_no_kernel_behind(tree: Path) -> None:
+    mark = tree / "kernel.txt"
+    source = f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(100)"
+    write_page(tree, "one", cell(source))
+    call = f"from pathlib import Path; from tools.execute import execute_pages; execute_pages(Path({str(tree)!r}))"
+    with subprocess.Popen([sys.executable, "-c", call], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        kernel = int(mark.read_text())
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+    assert process.returncode != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)
+    assert not (tree / "_build" / "executed" / "chapters" / "one.ipynb").exists()
 
 
 # The real book

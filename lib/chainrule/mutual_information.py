@@ -138,20 +138,21 @@ def nearest_neighbour_mutual_information(
     if not 1 <= k < m:
         raise ValueError(f"expected k in [1, {m}) for {m} samples, got {k}")
     total = x.new_zeros(())
-    for rows in torch.arange(m, device=x.device).split(max(1, _CHUNK_ELEMENTS // m)):
-        distance_x = torch.cdist(x[rows], x, p=math.inf)  # (chunk, m)
-        distance_y = torch.cdist(y[rows], y, p=math.inf)  # (chunk, m)
+    chunk = max(1, _CHUNK_ELEMENTS // m)
+    for start in range(0, m, chunk):
+        distance_x = torch.cdist(x[start : start + chunk], x, p=math.inf)  # (chunk, m)
+        distance_y = torch.cdist(y[start : start + chunk], y, p=math.inf)  # (chunk, m)
         distance = torch.maximum(distance_x, distance_y)
         # Each sample is its own nearest neighbour at distance 0, so the k-th other one is number k + 1. (kthvalue would
         # name it, but it sorts whole rows and takes 20 times longer.)
-        radius = distance.topk(k + 1, dim=1, largest=False).values[:, -1:]  # (chunk, 1)
+        radius = distance.topk(k + 1, largest=False).values[:, -1:]  # (chunk, 1)
         if (radius == 0).any():
-            where = int(rows[(radius == 0).flatten()][0])
+            where = start + int((radius == 0).flatten().nonzero()[0])
             raise ValueError(f"expected continuous samples, got more than {k} that coincide with sample {where}")
         # The count includes the sample itself, so it is n + 1 already.
         for marginal in (distance_x, distance_y):
             total = total + torch.digamma((marginal < radius).sum(dim=1).to(x.dtype)).sum()
-    constants = torch.digamma(torch.tensor([k, m], dtype=x.dtype, device=x.device)).sum()
+    constants = torch.digamma(x.new_tensor([k, m])).sum()
     return constants - total / m
 
 

@@ -209,6 +209,8 @@ def test_samples_that_do_not_fit(function, request):
     for bad, name in (((x / 0, x), "x"), ((x, x / 0), "y")):
         with raises(ValueError, f"expected {name} to be finite, got inf"):
             function(*bad)
+    with raises(ValueError, "expected x to vary, got 1 equal samples"):
+        function(x[:1], x[:1])
     with raises(ValueError, "expected as many samples of x as of y and at least 1, got 0 and 0"):
         function(x[:0], x[:0])
     request.getfixturevalue("unchecked")
@@ -245,8 +247,11 @@ def test_shapes_bins_and_neighbours_that_do_not_fit():
     assert nearest_neighbour_mutual_information(wide, wide, 2).isfinite()
 
 
-def test_samples_that_coincide():
+def test_samples_that_coincide(monkeypatch):
     x = torch.tensor([[1.0], [2.0], [0.0], [2.0], [2.0]])
     with raises(ValueError, "expected continuous samples, got more than 2 that coincide with sample 1"):
         nearest_neighbour_mutual_information(x, x, k=2)
     assert nearest_neighbour_mutual_information(x, x, k=3).isfinite()
+    monkeypatch.setattr(chainrule.mutual_information, "_CHUNK_ELEMENTS", 5)  # a row at a time
+    with raises(ValueError, "expected continuous samples, got more than 2 that coincide with sample 1"):
+        nearest_neighbour_mutual_information(x, x, k=2)

@@ -110,3 +110,8 @@ def test_outcomes_of_two_distributions():
         check_same_outcomes(torch.ones(3, 2), torch.ones(3, 1))
     with raises(ValueError, "expected batch shapes that broadcast, got (3,) and (4,)"):
         check_same_outcomes(torch.ones(3, 2), torch.ones(4, 2))
+    check_same_outcomes(torch.ones(2, 1, 5), torch.ones(3, 5))
+    with raises(ValueError, "expected p and q over the same outcomes, got 5 and 6"):
+        check_same_outcomes(torch.ones(2, 3, 5), torch.ones(2, 3, 6))
+    with raises(ValueError, "expected batch shapes that broadcast, got (2, 3) and (2, 4)"):
+        check_same_outcomes(torch.ones(2, 3, 5), torch.ones(2, 4, 5))

@@ -49,6 +49,8 @@ def _flatten(svg: str) -> str:
     kept: list[bool] = []
 
     def keep(tag: re.Match) -> str:
+        if tag[0].endswith("/>"):  # an empty group opens and closes itself
+            return "" if tag[0] == "<g/>" else tag[0]
         if tag[0] == "</g>":
             return tag[0] if kept.pop() else ""
         kept.append(tag[0] != "<g>")

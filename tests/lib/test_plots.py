@@ -304,6 +304,18 @@ def test_bars_refuse_heights_that_do_not_fit():
         bars(ax, [1, 2], color="pink")
 
 
+def test_every_kind_of_figure_is_well_formed():
+    """Browsers show a broken picture for SVG that is not well-formed XML, and say nothing while the page is built."""
+    fig, axes = subplots(1, 3)
+    image(axes[0], np.arange(12.0).reshape(3, 4) / 11)
+    axes[1].plot([0, 1], [1, 0], "o-", label="line")
+    axes[1].fill_between([0, 1], [0, 0], [1, 1], alpha=0.3)
+    axes[1].legend()
+    bars(axes[2], [0.25, 0.75], ["a < b", "c & d"])
+    for svg in (fig._repr_svg_(), svg_with_variables(fig), dark_svg(fig._repr_svg_())):
+        ElementTree.fromstring(svg)
+
+
 def test_image_takes_channels_last_and_a_range():
     _, (left, right) = subplots(1, 2)
     colours = torch.rand((4, 5, 3), generator=torch.Generator().manual_seed(0))

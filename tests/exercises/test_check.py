@@ -10,6 +10,7 @@ import torch
 
 import chainrule.information
 from chainrule.checks import CheckResult, check, exercises, find_exercise
+from chainrule.checks._check import _equal
 from chainrule.checks._record import copy_plain
 
 NAMES = [exercise.name for exercise in exercises()]
@@ -93,6 +94,16 @@ def test_an_error_deep_in_torch_is_shown_at_the_line_of_the_student():
         return torch.cat([p, p.reshape(7, 7)])
 
     assert "at line" in (text := repr(check(broken, "entropy"))) and "p.reshape(7, 7)" in text
+
+
+def test_of_several_lines_the_innermost_is_shown():
+    def helper(p):
+        return p.nowhere
+
+    def broken(p):
+        return helper(p)
+
+    assert "return p.nowhere" in repr(check(broken, "entropy"))
 
 
 def test_an_error_without_source_is_shown_all_the_same():
@@ -179,6 +190,12 @@ def test_in_every_exercise_a_changed_tensor_is_reported(exercise):
 
 def test_infinite_scores_that_stay_are_no_change():
     assert check(lambda scores: torch.logsumexp(scores, 1), "log_sum_exp", seed=0)
+
+
+def test_what_was_nan_before_and_after_is_no_change():
+    nan = torch.tensor([float("nan"), 1.0])
+    assert _equal(nan, nan.clone()) and not _equal(nan, torch.zeros(2)) and _equal([1, (nan,)], [1, (nan,)])
+    assert not _equal([1], [1, 2]) and not _equal(1, 1.0) and not _equal([nan], [nan + 1])
 
 
 # How it is called

@@ -229,6 +229,7 @@ def test_values_are_read_in_the_forms_a_student_may_choose(kind, value, read):
         ("tensor", torch.nn.Parameter(torch.ones(2)), "of type Parameter"),
         ("strings", "01", "should be a list of strings, and it is of type str"),
         ("strings", ["0", 1], "should be a list of strings"),
+        ("strings", YesList(["0", "1"]), "of type YesList"),
         ("strings", None, "is None"),
     ],
 )
@@ -281,6 +282,16 @@ def test_lists_of_strings_are_compared_when_there_is_one_right_answer():
     assert exercise.judge((1.0,), ["0", "10"]).passed
     assert exercise.judge((1.0,), ["0", "11"]).sentence == "the code at index 1 is '11', and it should be '10'"
     assert exercise.judge((1.0,), ["0"]).sentence == "the code has 1 entry, and it should have 2 entries"
+
+
+def test_the_judge_leaves_the_inputs_alone():
+    def careless(x):
+        return x.add_(1).sum()
+
+    exercise = double(reference=careless, public=((torch.zeros(2),),), draw=None)
+    inputs = (torch.zeros(2),)
+    assert exercise.judge(inputs, 2.0).passed and exercise.judge(inputs, 2.0).passed
+    assert inputs[0].tolist() == [0, 0] and exercise.num_cases == 1
 
 
 def test_the_property_that_failed_is_the_sentence():

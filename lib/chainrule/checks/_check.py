@@ -168,7 +168,7 @@ def check(function: Callable[..., Any], name: str | None = None, *, seed: int | 
     if not wrong:
         return CheckResult(name, "passed", right, len(trials))
     first = wrong[0]
-    others = [(trial.inputs, trial.output) for trial in trials if trial.returned and trial is not first]
+    others = [(trial.inputs, trial.output) for trial in trials if trial is not first]
     hint = exercise.hint([(first.inputs, first.output), *others]) if first.facts else None
     sentence, facts = first.sentence, first.facts
     if first.inputs:
@@ -187,7 +187,6 @@ class _Trial:
 
     inputs: tuple[Any, ...]
     output: Any = None
-    returned: bool = True
     unwritten: bool = False
     facts: tuple[tuple[str, str], ...] = ()
     sentence: str = ""
@@ -202,7 +201,7 @@ def _try(function: Callable[..., Any], exercise: Exercise, inputs: tuple[Any, ..
         line = _line(function, error)
         # torch raises NotImplementedError too, where an operation does not know a dtype; that one has a message.
         unwritten = isinstance(error, NotImplementedError) and (line[1].startswith("raise") or not str(error))
-        return _Trial(inputs, returned=False, unwritten=unwritten, sentence=_error_sentence(error, line))
+        return _Trial(inputs, unwritten=unwritten, sentence=_error_sentence(error, line))
     verdict = exercise.judge(inputs, output)
     names = [name for name, old, new in zip(exercise.parameters, inputs, given, strict=True) if not _equal(old, new)]
     sentences = [] if verdict.passed else [verdict.sentence[0].upper() + verdict.sentence[1:] + "."]

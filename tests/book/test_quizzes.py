@@ -156,7 +156,8 @@ def test_numbers_are_understood_and_answered(form):
     }  # fmt: skip
 
     def drive(page):
-        replies = {}
+        page.press("#crq-first-half input", "7")
+        replies = {"(typing)": (None, page.inner_text("#crq-first-half .cr-say"))}
         for answer in answers:
             page.fill("#crq-first-half input", answer)
             page.press("#crq-first-half input", "Enter")
@@ -164,6 +165,7 @@ def test_numbers_are_understood_and_answered(form):
         return replies, page.inner_text("#crq-second-half .cr-say")
 
     replies, other = in_browser(form, drive)
+    assert replies.pop("(typing)") == (None, "")
     for answer, (right, text) in replies.items():
         expected = answers[answer]
         if expected == "yes":
@@ -187,7 +189,8 @@ def test_choices_are_answered_by_keyboard_alone(form):
             chosen = page.inner_text("#crq-second-one label:has(input:checked)")
             replies.append((chosen.strip(), *said(page, "crq-second-one")))
             page.keyboard.press("Shift+Tab")
-        page.click("#crq-first-one .cr-submit")
+        page.focus("#crq-first-one input")
+        page.keyboard.press("Enter")
         return sorted(replies), said(page, "crq-first-one")
 
     replies, unanswered = in_browser(form, drive)

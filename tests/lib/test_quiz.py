@@ -112,6 +112,7 @@ def test_questions_come_in_the_order_of_the_file_with_all_they_say(folder):
         (DIE, ["number", "tolerance"], 0, "expected a positive tolerance"),
         (DIE, ["number", "wrong"], {"value": 1}, "expected a list of wrong values"),
         (DIE, ["number", "wrong", 0, "value"], 2.59, "wrong value 1: expected its range to lie apart"),
+        (DIE, ["number", "wrong", 0, "value"], 2.5935, "wrong value 1: expected its range to lie apart"),
         (DIE, ["number", "wrong", 0, "feedback"], None, "expected feedback to be text, got None"),
         (DIE, ["check"], "", "expected check to be text"),
     ],

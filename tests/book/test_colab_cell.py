@@ -1,8 +1,9 @@
 """The first cell of the notebooks, where the library is missing and older packages are there already, as on Colab.
 
-The environment is a virtual one with versions that Colab had or has, ipywidgets 7.7.1 among them. torch is not
-installed a second time: links to the one that runs the tests stand in its place, and pip takes it for installed. The
-environment is kept in _build/envs; the library itself is removed from it before each run.
+The environment is a virtual one with versions that Colab had or has, ipywidgets 7.7.1 among them. torch and most other
+packages are not installed a second time: links to those that run the tests stand in their place, and pip takes them for
+installed (it deletes nothing behind a link). The environment is kept in _build/envs; the library itself is removed from
+it before each run.
 """
 
 import functools
@@ -38,11 +39,10 @@ OLD = {
     (3, 13): ["numpy==2.1.0", "matplotlib==3.9.2"],
     (3, 14): ["numpy==2.3.2", "matplotlib==3.10.5"],
 }
-# notebook, which ipywidgets 7 requires, would otherwise bring all of JupyterLab.
-REQUIREMENTS = [*OLD[sys.version_info[:2]], "ipywidgets==7.7.1", "notebook==6.5.7"]
+REQUIREMENTS = [*OLD[sys.version_info[:2]], "ipywidgets==7.7.1"]
 
 # What the cell may add: the library and those of its requirements that the environment lacks.
-MAY_BE_ADDED = {"chainrule", "jaxtyping", "wadler-lindig", "pyyaml"}
+MAY_BE_ADDED = {"chainrule", "jaxtyping", "wadler-lindig"}
 
 TRY_OUT = """
 from chainrule.explore import explore
@@ -57,28 +57,16 @@ explore(draw, alt="two bars", p=[0.2, 0.5, 0.8])
 """.strip()
 
 
-def with_requirements(name: str, known: dict[str, importlib.metadata.Distribution]) -> None:
-    """Collect an installed package and all that it requires here."""
-    if canonicalize_name(name) in known:
-        return
-    known[canonicalize_name(name)] = package = importlib.metadata.distribution(name)
-    for requirement in map(Requirement, package.requires or []):
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            with_requirements(requirement.name, known)
-
-
-def link_torch(packages: Path) -> None:
-    """Put links to torch, and to what it requires, among the packages of another environment."""
-    found: dict[str, importlib.metadata.Distribution] = {}
-    with_requirements("torch", found)
-    for package in found.values():
-        if package.name == "numpy":
+def link_packages(target: Path) -> None:
+    """Put links to the packages that run the tests among those of another environment, all but the ones under test."""
+    left_out = {Requirement(line).name for line in REQUIREMENTS} | {"widgetsnbextension"} | MAY_BE_ADDED
+    for package in importlib.metadata.distributions():
+        if canonicalize_name(package.name) in left_out:
             continue
-        tops = {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}
-        for top in tops:
+        for top in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
             source = Path(str(package.locate_file(top)))
-            if source.exists() and not (packages / top).exists():
-                (packages / top).symlink_to(source)
+            if source.exists() and not (target / top).exists():
+                (target / top).symlink_to(source)
 
 
 def own_environment() -> dict[str, str]:
@@ -104,9 +92,20 @@ def python() -> str:
     if not (folder / "complete").exists():
         for old in folder.parent.glob("colab-*"):
             shutil.rmtree(old)
-        run([sys.executable, "-m", "venv", str(folder)])
-        link_torch(Path(run([program, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip()))
-        run([program, "-m", "pip", "install", "-q", "--no-compile", "--disable-pip-version-check", *REQUIREMENTS])
+        run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
+        link_packages(Path(run([program, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip()))
+        run(
+            [
+                program,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--no-compile",
+                "--disable-pip-version-check",
+                *REQUIREMENTS,
+            ]
+        )
         (folder / "complete").touch()
     run([program, "-m", "pip", "uninstall", "-q", "-y", "chainrule"])
     return program
@@ -137,16 +136,18 @@ def versions(python: str) -> dict[str, str]:
 
 def execute(python: str, notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
     """Run a notebook in a kernel of that environment; a cell that fails fails the test."""
+    program = (
+        "import nbclient, nbformat; page = nbformat.read('page.ipynb', 4);"
+        "nbclient.NotebookClient(page).execute(); nbformat.write(page, 'page.ipynb')"
+    )
     nbformat.write(notebook, folder / "page.ipynb")
-    run([python, "-m", "nbconvert", "--to", "notebook", "--execute", "--output", "done", "page.ipynb"], cwd=folder)
-    return nbformat.read(folder / "done.ipynb", as_version=4)
+    run([python, "-c", program], cwd=folder)
+    return nbformat.read(folder / "page.ipynb", as_version=4)
 
 
 def test_first_cell_installs_the_library_and_changes_nothing(python, address, tmp_path):
     before = versions(python)
-    assert {f"{name}=={before[name]}" for name in ("numpy", "matplotlib", "ipywidgets", "notebook")} == set(
-        REQUIREMENTS
-    )
+    assert {f"{name}=={before[name]}" for name in ("numpy", "matplotlib", "ipywidgets")} == set(REQUIREMENTS)
     assert "torch" in before
     assert "chainrule" not in before
     cells = [new_code_cell(source) for source in [install_cell().replace(site_address(), address), TRY_OUT]]

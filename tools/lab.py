@@ -14,11 +14,12 @@ def run_lab(root: Path) -> None:
     """Run JupyterLab in the book's folder until it is stopped."""
     # In the environment rather than in the reader's own settings, which are none of our business.
     settings = Path(sys.prefix) / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
-    LabConfig(settings).read().set_default_viewers(["markdown", "myst"]).write()
+    LabConfig(settings_file=settings).read().set_default_viewers(["markdown", "myst"]).write()
     # Kernels of this environment go before those that the reader has installed elsewhere under the same name.
     environment = {**os.environ, "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": str(root / "lib")}
     print("JupyterLab opens in the browser; a double click on a page in chapters/ opens it as a notebook.", flush=True)
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
+    # One Ctrl-C ends it, without a question: the pages are files, and there is nothing else to lose.
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", "--ServerApp.answer_yes=True"]
     with subprocess.Popen(command, cwd=root, env=environment) as process:
         try:
             process.wait()

@@ -21,6 +21,7 @@ import pytest
 
 from tools import book, build
 from tools.execute import PageError, execute_pages, write_notebook
+from tools.lab import run_lab
 from tools.pages import ROOT, find_pages, inline_expressions, library_hash, toc_docnames
 from tools.serve import HOST, make_server
 
@@ -393,6 +394,19 @@ def test_gpu_says_plainly_that_there_is_none(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert book.main(["gpu"]) == 1
     assert capsys.readouterr().err.startswith("No GPU that torch can use was found")
+
+
+def test_lab_opens_pages_as_notebooks_without_touching_the_readers_settings(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = tmp_path_factory.mktemp("environment")
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    monkeypatch.setattr(sys, "executable", "true")
+    run_lab(tree)
+    written = [path for path in prefix.rglob("*") if path.is_file()]
+    assert [path.name for path in written] == ["default_setting_overrides.json"]
+    viewers = json.loads(written[0].read_text())["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
+    assert viewers == {"markdown": "Jupytext Notebook", "myst": "Jupytext Notebook"}
 
 
 # The server

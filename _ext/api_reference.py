@@ -24,6 +24,7 @@ from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.util.docutils import SphinxDirective
 
 import pages
+import registers
 
 _NAPOLEON = Config(
     napoleon_use_param=False,
@@ -111,8 +112,11 @@ class Api(SphinxDirective):
         root = Path(self.env.app.confdir)
         path = module_path(root, module)
         self.env.note_dependency(str(path))
-        self.env.note_dependency(str(root / "_toc.yml"))
-        taught = self._taught(root)
+        registers.remember(self.env, "taught", module)
+        taught: dict[str, list[str]] = {}
+        for docname, symbol in registers.made_from(root, "taught", module):
+            if docname not in taught.setdefault(symbol, []):
+                taught[symbol].append(docname)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         public = definition(tree, "__all__")
         if public is None:
@@ -132,15 +136,6 @@ class Api(SphinxDirective):
         self.state.nested_parse(lines, self.content_offset, box)
         _settle(box)
         return [box]
-
-    def _taught(self, root: Path) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for docname, front in pages.pages(root).items():
-            self.env.note_dependency(str(root / f"{docname}.md"))
-            for symbol in (front.get("methods") or {}).values():
-                if docname not in found.setdefault(symbol, []):
-                    found[symbol].append(docname)
-        return found
 
     def _entry(self, module, name, node, link, taught) -> list[str]:
         if isinstance(node, ast.FunctionDef):
@@ -235,7 +230,7 @@ class ModuleList(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         root = Path(self.env.app.confdir)
-        self.env.note_dependency(str(root / "_toc.yml"))
+        registers.remember(self.env, "reference")
         lines = ["| module | what it holds |", "|:--|:--|"]
         for docname in pages.toc_documents(root):
             found = re.search(r"^```\{api\} (\S+)", (root / f"{docname}.md").read_text(encoding="utf-8"), re.MULTILINE)

@@ -231,6 +231,7 @@ def accessible(html: str) -> str:
     # The region of the site's name, and proofs that all have one id.
     html = html.replace('<p class="title logo__title">', '<span class="title logo__title">')
     html = re.sub(r'(<span class="title logo__title">[^<]*)</p>', r"\1</span>", html)
+    html = html.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     html = html.replace('<div class="proof admonition" id="proof">', '<div class="proof admonition is-proof">')
     return re.sub(r"<span class=\"(fa-[^\"]*)\"(?![^>]*aria-hidden)", r'<span class="\1" aria-hidden="true"', html)
 

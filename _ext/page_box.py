@@ -18,7 +18,7 @@ import pages
 WORDS_A_MINUTE = 180  # prose with formulas, read to be understood
 SECONDS_A_CODE_LINE = 3
 _CELL = re.compile(r"^(`{3,}|:{3,})\{code-cell\}.*?\n(.*?)^\1\s*$", re.MULTILINE | re.DOTALL)
-_OPTIONS = re.compile(r"\A---\n.*?\n---\n|\A(?::[\w-]+:.*\n)+", re.DOTALL)
+_OPTIONS = re.compile(r"\A---\n.*?\n---\n|\A(?::[\w-]+:[^\n]*\n)+", re.DOTALL)
 
 
 def reading_minutes(text: str) -> int:

@@ -76,11 +76,61 @@ def problems(root: Path) -> list[str]:
     return found
 
 
+def made_from(root: Path, kind: str, of: str = "") -> list:
+    """What a generated page takes from the front matters of all pages.
+
+    ``taught``: the pages that teach a module's functions; ``methods``, ``notes``: these entries of every page;
+    ``reference``: the pages of the reference.
+    """
+    if kind == "reference":
+        return [name for name in pages.toc_documents(root) if name.startswith("chapters/reference/")]
+    book = pages.pages(root).items()
+    if kind == "taught":
+        return [
+            (name, symbol)
+            for name, front in book
+            for symbol in (front.get("methods") or {}).values()
+            if symbol.rpartition(".")[0] == of
+        ]
+    return [(name, str(front[kind])) for name, front in book if front.get(kind)]
+
+
+def remember(env, kind: str, of: str = "") -> None:
+    """Note what the page being read was made from, so that it is read again when that changes, and only then."""
+    env.chainrule_made_from.setdefault(env.docname, {})[kind, of] = made_from(Path(env.srcdir), kind, of)
+
+
+def _outdated(app, env, added, changed, removed) -> list[str]:
+    seen = getattr(env, "chainrule_made_from", {})
+    return [
+        docname
+        for docname, parts in seen.items()
+        if docname in env.found_docs
+        and any(made_from(Path(env.srcdir), *part) != before for part, before in parts.items())
+    ]
+
+
+def _begin(app, env, docnames) -> None:
+    if not hasattr(env, "chainrule_made_from"):
+        env.chainrule_made_from = {}
+
+
+def _purge(app, env, docname) -> None:
+    getattr(env, "chainrule_made_from", {}).pop(docname, None)
+
+
+def _merge(app, env, docnames, other) -> None:
+    env.chainrule_made_from.update(
+        {name: other.chainrule_made_from[name] for name in docnames if name in other.chainrule_made_from}
+    )
+
+
 class _Register(SphinxDirective):
     """A directive whose content is Markdown made from data."""
 
     has_content = False
     sources: tuple[str, ...] = ()
+    entries = ""  # the entry of the front matters that it is made from
 
     def markdown(self, root: Path) -> list[str]:
         raise NotImplementedError
@@ -89,9 +139,8 @@ class _Register(SphinxDirective):
         root = Path(self.env.app.confdir)
         for name in self.sources:
             self.env.note_dependency(str(root / "chapters" / f"{name}.yml"))
-        self.env.note_dependency(str(root / "_toc.yml"))
-        for docname in pages.toc_documents(root):  # front matters of all pages go into the registers
-            self.env.note_dependency(str(root / f"{docname}.md"))
+        if self.entries:
+            remember(self.env, self.entries)
         box = nodes.container(classes=["register", f"register-{self.name}"])
         lines = StringList(self.markdown(root), source=self.get_source_info()[0])
         self.state.nested_parse(lines, self.content_offset, box)
@@ -106,6 +155,7 @@ class MethodsIndex(_Register):
     """Methods by chapter, each with its function and its pages."""
 
     sources = ("methods", "chapters")
+    entries = "methods"
 
     def markdown(self, root):
         taught: dict[str, list[tuple[str, str]]] = {}
@@ -134,6 +184,7 @@ class NotesMap(_Register):
     """For each source, its sections and the pages that treat them."""
 
     sources = ("notes",)
+    entries = "notes"
 
     def markdown(self, root):
         where: dict[str, list[str]] = {}
@@ -215,6 +266,10 @@ def setup(app):
     app.add_directive("methods-index", MethodsIndex)
     app.add_directive("notes-map", NotesMap)
     app.add_directive("errata", Errata)
+    app.connect("env-get-outdated", _outdated)
+    app.connect("env-before-read-docs", _begin)
     app.connect("env-before-read-docs", _check)
+    app.connect("env-purge-doc", _purge)
+    app.connect("env-merge-info", _merge)
     app.connect("doctree-read", _bibliography)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

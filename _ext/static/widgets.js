@@ -48,7 +48,11 @@
     { rootMargin: "800px 0px" },
   );
   views.forEach((view) => {
-    view.parentElement.classList.add("widget-place");
+    const place = view.parentElement;
+    place.classList.add("widget-place");
+    place.setAttribute("role", "group");
+    place.setAttribute("aria-label", "Interactive figure");
+    place.tabIndex = 0; // on a phone a wide picture scrolls inside it
     seen.observe(view.parentElement);
   });
   addEventListener("beforeprint", start);
@@ -69,7 +73,12 @@
         }
       });
     });
-    root.querySelectorAll(".widget-play button, .jupyter-widgets button").forEach((button) => {
+    root.querySelectorAll(".widget-play").forEach((player) => {
+      ["Play or pause", "Stop and return to the start", "Repeat"].forEach((text, i) => {
+        if (player.children[i]?.getAttribute("aria-label") !== text) player.children[i]?.setAttribute("aria-label", text);
+      });
+    });
+    root.querySelectorAll(".jupyter-widgets button").forEach((button) => {
       if (!button.getAttribute("aria-label") && !button.textContent.trim()) {
         button.setAttribute("aria-label", button.title || button.getAttribute("data-tooltip") || "button");
       }

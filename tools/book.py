@@ -80,8 +80,10 @@ def test() -> None:
     build()
     # In place of this program: pytest's closing line is the last one, and its exit code is ours.
     sys.stdout.flush()
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--doctest-modules", "tests", "lib"]
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--doctest-modules", "tests", "tools"]
     os.chdir(ROOT)
+    # Two workers with a thread each: torch's own threads would only stand in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.execv(sys.executable, command)
 
 

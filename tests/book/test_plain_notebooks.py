@@ -378,7 +378,7 @@ def test_figures_of_the_notebook_have_captions_and_words(name):
     ]
     assert len(following) == len(figures)
     for figure, text in zip(figures, following, strict=True):
-        assert re.match(r"\*\*Figure \d+\.\d+\.\*\* \S", text)
+        assert re.match(r"\*\*Figure \d+(\.\d+)?\.\*\* \S", text)
         words = escape(figure["image"]["alt"])
         assert f"<details><summary>The picture in words</summary>\n\n{words}\n\n</details>" in text
 

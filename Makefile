@@ -5,6 +5,10 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 BOOK = .venv/bin/python tools/book.py
 MODULE ?= information
 
+# The environment is complete by itself. Compiled modules are kept (pip leaves that to Python, see tools/env.py): without
+# them every start takes seconds longer.
+unexport PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help serve site test lab notebooks bench gpu mutants lint clean environment
 

@@ -30,26 +30,33 @@ def mark() -> str:
 
 def icons(fontawesome: str) -> str:
     """A style sheet that draws the theme's icons as masks, with the outlines that the theme's own script holds."""
-    wanted = {
-        "magnifying-glass",
-        "bars",
-        "expand",
-        "sun",
-        "moon",
-        "circle-half-stroke",
-        "arrow-up",
+    wanted = [
         "angle-left",
         "angle-right",
-        "list",
-        "xmark",
-        "outdent",
-        "chevron-right",
+        "arrow-up",
+        "bars",
         "chevron-down",
-    }
+        "chevron-right",
+        "circle-half-stroke",
+        "expand",
+        "list",
+        "magnifying-glass",
+        "moon",
+        "outdent",
+        "sun",
+        "xmark",
+        "pause",
+        "play",
+        "retweet",
+        "stop",
+    ]
+    these = ".fa-solid,.fas,.jupyter-widgets .fa"
     rules = [
-        ".fa-solid,.fas{display:inline-block;width:1em;height:1em;background:currentColor;vertical-align:-.125em;"
+        f":is({these}){{display:inline-block;width:1em;height:1em;background:currentColor;vertical-align:-.125em;"
         "-webkit-mask:var(--icon) center/contain no-repeat;mask:var(--icon) center/contain no-repeat}"
-        "@media (forced-colors:active){.fa-solid,.fas{background:CanvasText}}"
+        # Without its character an icon asks for no font: the theme's and the widgets' weigh 160 kB each.
+        f":is({these})::before{{content:none!important}}"
+        f"@media (forced-colors:active){{:is({these}){{background:CanvasText}}}}"
     ]
     for name in sorted(wanted):
         found = re.search(rf'"?\b{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"[0-9a-f]+","([^"]+)"\]', fontawesome)

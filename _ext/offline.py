@@ -34,12 +34,7 @@ PACKAGES = {
     "@jupyter-widgets/html-manager": (
         "1.0.15",
         "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
-        {
-            r"dist/embed-amd\.js": "static/vendor/widgets/",
-            # The icons of the Play button, at the two places where two style sheets of the script look for them.
-            r"dist/[0-9a-f]+\.woff2": "static/vendor/widgets/@jupyter-widgets/html-manager/dist/",
-            r"dist/([0-9a-f]+\.woff2)": "static/vendor/widgets/@jupyter-widgets/",
-        },
+        {r"dist/embed-amd\.js": "static/vendor/widgets/"},
     ),
     "requirejs": (
         "2.3.8",
@@ -165,15 +160,21 @@ _SCRIPT = re.compile(r"[ \t]*<script\b([^>]*)>(.*?)</script>[ \t]*\n?", re.DOTAL
 _SEARCH_SCRIPTS = ("searchtools.js", "language_data.js", "searchindex.js")
 
 
+_NEEDS_MATH = re.compile(r'class="[^"]*\b(?:math|mathjax_process)\b|jupyter\.widget-view')
+
+
 def clean(html: str, *, search_page: bool = False) -> str:
     """A page without the tags that the theme's extensions add for foreign servers, nor scripts it doesn't use."""
     seen = set()
+    has_math = _NEEDS_MATH.search(html) is not None
 
     def keep(match: re.Match) -> str:
         attributes, body = match[1], match[2]
         if "thebe" in attributes or "THEBE" in body or body.startswith("kernelName = "):
             return ""
         if "scripts/fontawesome.js" in attributes:  # 0.5 MB for a dozen icons: icons.css has those
+            return ""
+        if not has_math and ("vendor/mathjax" in attributes or "window.MathJax" in body):
             return ""
         if not search_page and any(f"{name}" in attributes for name in _SEARCH_SCRIPTS):
             return ""
@@ -184,6 +185,11 @@ def clean(html: str, *, search_page: bool = False) -> str:
         return match[0]
 
     html = _SCRIPT.sub(keep, html)
+    # The theme finds out late that a reader prefers dark pages, and shows a white one first.
+    html = html.replace(
+        'localStorage.getItem("theme") || "auto"',
+        'localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")',
+    )
     html = re.sub(r"[ \t]*<link [^>]*sphinx-thebe\.css[^>]*>\n?", "", html)
     html = re.sub(r'<meta name="viewport" content="width=device-width, initial-scale=1" ?/>', "", html)  # said before
     html = re.sub(r'<meta name="docsearch:[^>]*>\n?', "", html)

@@ -28,6 +28,8 @@ def _context(app, pagename, templatename, context, doctree) -> None:
     description = front.get("description") or "The Chain Rule: deep learning in running code."
     title = re.sub(r"<[^>]+>", "", context.get("title") or "The Chain Rule")
     address = pages.site_address() + ("" if pagename == app.config.root_doc else f"{pagename}.html")
+    if pagename == app.config.root_doc:
+        context["pageurl"] = address  # the front page stands at the site's root
     card = pages.site_address() + "_static/social-card.png"
     meta = {
         "og:type": "article" if front.get("goals") else "website",

@@ -268,6 +268,11 @@ def make_environment(root=ROOT):
     print("Installing the pinned packages; the first time this takes a few minutes.")
     sys.stdout.flush()
     install(root, venv, os.path.join(log_folder, "pip.log"))
+    # The first start compiles what every page imports, which must not count as a page's own time.
+    if subprocess.call([venv_python(venv), "-c", "import chainrule.explore, chainrule.plots, torch"], cwd=root):
+        raise SetupError(
+            "The packages do not work together here (see above): remove `.venv` and run the command again."
+        )
     seconds = time.time() - started
     stamp = {"state": wanted_state(root), "python": python_version(venv), "seconds": round(seconds, 1)}
     # Written last: an environment whose making was interrupted is made again.

@@ -30,26 +30,9 @@ def mark() -> str:
 
 def icons(fontawesome: str) -> str:
     """A style sheet that draws the theme's icons as masks, with the outlines that the theme's own script holds."""
-    wanted = [
-        "angle-left",
-        "angle-right",
-        "arrow-up",
-        "bars",
-        "chevron-down",
-        "chevron-right",
-        "circle-half-stroke",
-        "expand",
-        "list",
-        "magnifying-glass",
-        "moon",
-        "outdent",
-        "sun",
-        "xmark",
-        "pause",
-        "play",
-        "retweet",
-        "stop",
-    ]
+    wanted = ["angle-left", "angle-right", "arrow-up", "bars", "chevron-down", "chevron-right", "circle-half-stroke"]
+    wanted += ["expand", "list", "magnifying-glass", "moon", "outdent", "sun", "xmark"]
+    wanted += ["pause", "play", "retweet", "stop"]  # of the widgets' player
     these = ".fa-solid,.fas,.jupyter-widgets .fa"
     rules = [
         f":is({these}){{display:inline-block;width:1em;height:1em;background:currentColor;vertical-align:-.125em;"
@@ -59,10 +42,11 @@ def icons(fontawesome: str) -> str:
         f"@media (forced-colors:active){{:is({these}){{background:CanvasText}}}}"
     ]
     for name in sorted(wanted):
-        found = re.search(rf'"?\b{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"[0-9a-f]+","([^"]+)"\]', fontawesome)
-        if found is None:
+        # Brands and outlined icons come first in the script; the theme uses the solid ones, which come last.
+        found = re.findall(rf'[{{,]"?{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"[0-9a-f]+","([^"]+)"\]', fontawesome)
+        if not found:
             raise RuntimeError(f"the theme's fontawesome.js has no icon {name}: has its format changed?")
-        width, height, outline = found.groups()
+        width, height, outline = found[-1]
         picture = f"%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'%3E"
         picture += f"%3Cpath d='{outline}'/%3E%3C/svg%3E"
         rules.append(f'.fa-{name}{{--icon:url("data:image/svg+xml,{picture}")}}')

@@ -261,7 +261,7 @@ def _configure(app, config) -> None:
 def _add_widgets(app, pagename, templatename, context, doctree) -> None:
     """Widget scripts stand only on pages that hold widgets."""
     if "application/vnd.jupyter.widget-view+json" in (context.get("body") or ""):
-        app.add_js_file("widgets.js", loading_method="defer")
+        app.add_js_file("widgets.js", loading_method="defer", **{"data-loads": "require.js embed-amd.js"})
 
 
 def setup(app):

@@ -60,7 +60,7 @@ def _write_files(app, error) -> None:
     if error is not None or app.builder.format != "html":
         return
     out, base = Path(app.outdir), pages.site_address()
-    addresses = [base if name == app.config.root_doc else f"{base}{name}.html" for name in sorted(app.env.found_docs)]
+    addresses = [base, *(f"{base}{name}.html" for name in sorted(app.env.found_docs))]
     entries = "".join(f"  <url><loc>{escape(address)}</loc></url>\n" for address in addresses)
     (out / "sitemap.xml").write_text(
         '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/'

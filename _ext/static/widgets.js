@@ -1,10 +1,11 @@
-// Widgets without a kernel: their scripts are heavy, so they are loaded when the first widget comes near the screen.
+// Widgets without a kernel: their scripts are heavy, so they wait until the page has been read into and drawn.
 (() => {
   const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
   const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
   const views = document.querySelectorAll(VIEW);
   if (!views.length || !document.querySelector(STATE)) return;
   const here = new URL("vendor/widgets/", document.currentScript.src).href;
+  const [loader, manager] = document.currentScript.dataset.loads.split(" ");
 
   function load(name) {
     return new Promise((done, failed) => {
@@ -32,9 +33,9 @@
     started = true;
     speakToMathJax();
     window.__jupyter_widgets_assets_path__ = here;
-    await load("require.js");
+    await load(loader);
     window.requirejs.config({ baseUrl: here });
-    await load("embed-amd.js");
+    await load(manager);
   }
 
   // A view's script takes no room; its parent is watched, which keeps the room that the style sheet gives it.
@@ -56,6 +57,10 @@
     seen.observe(view.parentElement);
   });
   addEventListener("beforeprint", start);
+  // A reader who does not save data gets them as soon as the browser has nothing else to do.
+  if (!navigator.connection?.saveData) {
+    addEventListener("load", () => (window.requestIdleCallback || setTimeout)(start, { timeout: 3000 }));
+  }
 
   // What the widgets leave unsaid to assistive technology.
   function name(root) {

@@ -35,11 +35,11 @@ def icons(fontawesome: str) -> str:
     wanted += ["pause", "play", "retweet", "stop"]  # of the widgets' player
     these = ".fa-solid,.fas,.jupyter-widgets .fa"
     rules = [
-        f":is({these}){{display:inline-block;width:1em;height:1em;background:currentColor;vertical-align:-.125em;"
+        f"{these}{{display:inline-block;width:1em;height:1em;background:currentColor;vertical-align:-.125em;"
         "-webkit-mask:var(--icon) center/contain no-repeat;mask:var(--icon) center/contain no-repeat}"
         # Without its character an icon asks for no font: the theme's and the widgets' weigh 160 kB each.
         f":is({these})::before{{content:none!important}}"
-        f"@media (forced-colors:active){{:is({these}){{background:CanvasText}}}}"
+        f"@media (forced-colors:active){{{these}{{background:CanvasText}}}}"
     ]
     for name in sorted(wanted):
         # Brands and outlined icons come first in the script; the theme uses the solid ones, which come last.

@@ -259,7 +259,9 @@ def _configure(app, config) -> None:
 
 
 def _add_widgets(app, pagename, templatename, context, doctree) -> None:
-    """Widget scripts stand only on pages that hold widgets."""
+    """Widget scripts stand only on pages that hold widgets; a quiz needs mathematics though its page has no formula."""
+    if "mathjax_process" in (context.get("body") or ""):
+        app.env.get_domain("math").data["has_equations"][pagename] = True
     if "application/vnd.jupyter.widget-view+json" in (context.get("body") or ""):
         app.add_js_file("widgets.js", loading_method="defer", **{"data-loads": "require.js embed-amd.js"})
 

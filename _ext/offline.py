@@ -266,7 +266,14 @@ def _add_widgets(app, pagename, templatename, context, doctree) -> None:
         app.add_js_file("widgets.js", loading_method="defer", **{"data-loads": "require.js embed-amd.js"})
 
 
+def _state() -> str:
+    """A digest of the extensions: when they change, every page is made again."""
+    files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in {".py", ".html"})
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
 def setup(app):
+    app.add_config_value("chainrule_extensions", _state(), "env", [str])
     app.connect("config-inited", _configure, priority=400)
     app.connect("html-page-context", _add_widgets, priority=400)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -64,8 +64,8 @@ def serve(folder: Path) -> None:
         port = server.server_address[1]
         if port != first_port:
             print(f"Port {first_port} is taken; using {port}.")
-        print(f"The book is at http://{HOST}:{port}/ (Ctrl-C stops the server).", flush=True)
         try:
+            print(f"The book is at http://{HOST}:{port}/ (Ctrl-C stops the server).", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print("\nStopped.")

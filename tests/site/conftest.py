@@ -50,7 +50,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def address():
-    """The address of the served site, for example http://127.0.0.1:40123/chainrule/ (at a depth, as a project site is)."""
+    """The address of the served site, at a depth as a project's site is: http://127.0.0.1:40123/chainrule/, say."""
     assert (SITE / "index.html").exists(), f"no site in {SITE}: run `make test`, or `make serve` once, to build it"
 
     class Handler(_Handler):
@@ -111,9 +111,7 @@ def visit(browser, address):
     def start(path: str, *, theme: str = "light", **options) -> Visit:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
-        context.add_init_script(
-            f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}');"
-        )
+        context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}');")
         seen = Visit(context, address)
         seen.open(path)
         return seen

@@ -229,6 +229,9 @@ def _real(entry: dict, key: str, where: str) -> float:
     return float(number)
 
 
+_LETTERS = "abcdefghij"
+
+
 def _shown(question: Question) -> list[Choice]:
     """The choices in an order that gives nothing away and never changes."""
     choices = list(question.choices)
@@ -240,7 +243,7 @@ def _plain(question: Question) -> str:
     if question.number is not None:
         unit = f" (in {question.number.unit})" if question.number.unit else ""
         return f"{question.question}\n  answer with a number{unit}"
-    lines = [f"  {letter}) {choice.text}" for letter, choice in zip("abcdefghij", _shown(question), strict=False)]
+    lines = [f"  {letter}) {choice.text}" for letter, choice in zip(_LETTERS, _shown(question), strict=False)]
     return "\n".join([question.question, *lines])
 
 
@@ -272,10 +275,11 @@ def _form(key: str, question: Question) -> str:
         replies += [_reply("empty", "Type a number first, for example 0.5 or 1/2.", None)]
     else:
         choices = _shown(question)
+        # The letter gives an answer that is all mathematics a name that a screen reader can say.
         answers = "".join(
             f'<label class="cr-answer"><input type="radio" name="{key}" value="{i}"> '
-            f"<span>{_rich(choice.text)}</span></label>"
-            for i, choice in enumerate(choices)
+            f"<span>{letter}) {_rich(choice.text)}</span></label>"
+            for i, (letter, choice) in enumerate(zip(_LETTERS, choices, strict=False))
         )
         replies = [_reply(str(i), choice.feedback, choice.correct) for i, choice in enumerate(choices)]
         replies += [_reply("empty", "Choose an answer first.", None)]

@@ -195,8 +195,8 @@ def test_choices_are_answered_by_keyboard_alone(form):
 
     replies, unanswered = in_browser(form, drive)
     assert replies == [
-        ("the first", "yes", "Right. That is it."),
-        ("the second", "no", "Not yet. Not this."),
+        ("a) the first", "yes", "Right. That is it."),
+        ("b) the second", "no", "Not yet. Not this."),
     ]
     assert unanswered == ("", "Choose an answer first.")
 

@@ -3,12 +3,14 @@
 import functools
 import http.server
 import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+
+from tools.browser import find_browser
+from tools.serve import SiteHandler
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -29,31 +31,12 @@ def all_pages() -> list[str]:
     return sorted(page for page in pages if not page.startswith(skip))
 
 
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves files as GitHub Pages does: an unknown address gets 404.html."""
-
-    def log_message(self, *args):
-        """Keep the test output clean."""
-
-    def send_error(self, code, message=None, explain=None):
-        if code != 404:
-            super().send_error(code, message, explain)
-            return
-        body = (SITE / "404.html").read_bytes()
-        self.send_response(404)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-
 @pytest.fixture(scope="session")
 def address():
     """The address of the served site, at a depth as a project's site is: http://127.0.0.1:40123/chainrule/, say."""
     assert (SITE / "index.html").exists(), f"no site in {SITE}: run `make test`, or `make serve` once, to build it"
 
-    class Handler(_Handler):
+    class Handler(SiteHandler):
         def translate_path(self, path):
             return super().translate_path(path.removeprefix("/chainrule"))
 
@@ -69,9 +52,7 @@ def address():
 @pytest.fixture(scope="session")
 def browser():
     """Headless Chromium: the system's, or else the one that playwright installed."""
-    found = os.environ.get("CHAINRULE_CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
-    )
+    found = find_browser()
     flags = CHROMIUM_FLAGS + (["--no-sandbox"] if os.geteuid() == 0 else [])  # Chromium refuses its sandbox to root
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=flags)

@@ -4,8 +4,9 @@ A code gives symbol :math:`x` a codeword of length :math:`\ell(x)`. Kraft's ineq
 
 .. math:: \sum_{x=1}^{k} 2^{-\ell(x)} \le 1
 
-holds for every code that can be decoded, and with it the expected length is at least the entropy in bits. Huffman's code
-attains the smallest expected length :math:`L` of all, and :math:`H_2(p) \le L < H_2(p) + 1`.
+holds for every code that can be decoded, and with it the expected length is at least the entropy in bits. Huffman's
+code attains the smallest expected length :math:`L` of all, and :math:`H_2(p) \le L < H_2(p) + 1` unless one symbol is
+certain (it takes a bit all the same).
 
 A code is a list of strings of "0" and "1", one codeword a symbol; a message is a sequence of symbols 0, ..., k-1.
 
@@ -15,6 +16,7 @@ The book's chapter ``information-theory`` teaches this module.
 """
 
 import heapq
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -65,7 +67,8 @@ def huffman_code(p: Float[Tensor, "k"] | Sequence[float]) -> list[str]:
     r"""Huffman's code, a prefix code of smallest expected length.
 
     The two least likely nodes become the children of a new node until one is left. Of two children the likelier gets
-    "0". Equal probabilities merge in order of age, symbols first, which makes the longest codeword as short as possible.
+    "0", in a tie the one that holds the earlier symbol. Equal probabilities merge in order of age, symbols first, which
+    makes the longest codeword as short as possible.
 
     Args:
         p: probabilities of the k symbols; zeros are allowed and get codewords too.
@@ -150,7 +153,7 @@ def decode(bits: str, code: Sequence[str]) -> list[int]:
     """
     _check_code(code)
     ordered = sorted(code)
-    for shorter, longer in zip(ordered, ordered[1:], strict=False):
+    for shorter, longer in itertools.pairwise(ordered):
         if longer.startswith(shorter):  # in sorted order a prefix stands right before a word that it begins
             raise ValueError(f"expected a prefix-free code, got {shorter!r} and {longer!r}")
     symbol_of = {codeword: symbol for symbol, codeword in enumerate(code)}

@@ -10,8 +10,8 @@ Jensen-Shannon divergences, the conditional entropy and the mutual information.
 
 The last dimension of a tensor holds the distribution (the last two for a joint one); dimensions before it are a batch.
 Logarithms are natural, so results are in nats, unless ``base`` says otherwise (``base=2`` gives bits).
-By convention :math:`0 \log 0 = 0`, the limit. An outcome of probability zero adds nothing to a gradient either, so that a
-softmax that underflowed to zero trains on with finite gradients.
+By convention :math:`0 \log 0 = 0`, the limit. The infinite slope there counts as zero, so that a softmax that
+underflowed to zero trains on with finite gradients.
 
 Reference: T. M. Cover and J. A. Thomas, *Elements of Information Theory*, second edition, Wiley 2006, chapters 2 and 8.
 The book's chapter ``information-theory`` teaches this module.
@@ -191,7 +191,7 @@ def jensen_shannon_divergence(
     tensor(1.)
     """
     _check_pair(p, q, base)
-    # log m is taken as log(p + q) - log 2: halving the smallest numbers underflows to m = 0, and to a divergence of inf.
+    # log m is taken as log(p + q) - log 2: halving the smallest numbers underflows to m = 0, a divergence of inf.
     total = p + q
     terms = _times_log(p, p) + _times_log(q, q) - _times_log(total, total) + total * math.log(2)
     return terms.sum(dim=-1).clamp(min=0) / (2 * math.log(base))
@@ -294,6 +294,7 @@ def empirical_distribution(samples: Integer[Tensor, "m"], num_outcomes: int) -> 
         raise ValueError(f"expected num_outcomes to be at least 1, got {num_outcomes}")
     if samples.dim() != 1 or len(samples) == 0:
         raise ValueError(f"expected samples of shape (m,) with m of at least 1, got {tuple(samples.shape)}")
+    samples = samples.long()
     low, high = int(samples.min()), int(samples.max())
     if low < 0 or high >= num_outcomes:
         raise ValueError(f"expected samples in [0, {num_outcomes}), got {low if low < 0 else high}")

@@ -268,8 +268,8 @@ def fit_gumbel(x: Float[Tensor, "m"]) -> tuple[float, float]:
         Location and scale.
 
     Raises:
-        ValueError: if there are fewer than 2 data, one is not finite, or all are equal (the likelihood then grows
-            without bound as the scale shrinks).
+        ValueError: if there are fewer than 2 data, one is not finite, all are equal (the likelihood then grows without
+            bound as the scale shrinks), or they spread beyond the range of float64.
 
     Source: Gumbel 1958, section 6.2.
 
@@ -281,12 +281,13 @@ def fit_gumbel(x: Float[Tensor, "m"]) -> tuple[float, float]:
     data = x.detach().double()
     low = data.min()
     width = (data.mean() - low).item()
-    if not width > 0:
-        raise ValueError(f"expected data that are not all equal, got {len(x)} times {low.item()}")
+    if not 0 < width < math.inf:
+        raise ValueError(f"expected data that vary within the range of float64, got a mean {width} above the least")
     y = (data - low) / width  # the equation in units that make the root lie in (0, 1] whatever the data's own
     lower, upper = 0.0, 1.0
     scale = min(y.std(correction=0).item() * math.sqrt(6) / math.pi, upper)  # by the method of moments
-    while upper - lower > 4 * torch.finfo(y.dtype).eps * upper:
+    eps = 4 * torch.finfo(y.dtype).eps
+    while upper - lower > eps * upper:
         weights = torch.softmax(-y / scale, dim=0)
         mean = (weights * y).sum()
         value = (scale - 1 + mean).item()
@@ -295,10 +296,11 @@ def fit_gumbel(x: Float[Tensor, "m"]) -> tuple[float, float]:
             upper = scale
         else:
             lower = scale
-        step = scale - value / slope
-        if step == scale:
+        previous, scale = scale, scale - value / slope
+        if abs(scale - previous) <= eps * previous:
             break
-        scale = step if lower < step < upper else 0.5 * (lower + upper)
+        if not lower < scale < upper:
+            scale = 0.5 * (lower + upper)
     loc = -scale * (log_sum_exp(-y / scale).item() - math.log(len(y)))
     return low.item() + width * loc, width * scale
 

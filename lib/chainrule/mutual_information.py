@@ -4,9 +4,9 @@ The mutual information of two continuous variables is
 
 .. math:: I(X; Y) = \int p(x, y) \log \frac{p(x, y)}{p(x)\,p(y)} \,dx\,dy .
 
-For correlated Gaussians it has a closed form, which makes them the test of every estimator. Here are two estimators: one
-counts samples in the cells of a histogram, the other compares the distances to nearest neighbours in the joint space
-and in the two marginal ones.
+For correlated Gaussians it has a closed form, which makes them the test of every estimator. Here are two estimators:
+one counts samples in the cells of a histogram, the other compares the distances to nearest neighbours in the joint
+space and in the two marginal ones.
 
 Reference: A. Kraskov, H. Stoegbauer and P. Grassberger, Estimating mutual information, Physical Review E 69, 066138,
 2004; T. M. Cover and J. A. Thomas, *Elements of Information Theory*, second edition, Wiley 2006, section 8.5.
@@ -24,6 +24,7 @@ from chainrule.information import mutual_information
 
 __all__ = ["gaussian_mutual_information", "histogram_mutual_information", "nearest_neighbour_mutual_information"]
 
+_MAX_BINS = 4096  # 2**24 cells
 _CHUNK_ELEMENTS = 2**22  # distances held in memory at a time: 32 MB in float64
 
 
@@ -70,7 +71,7 @@ def histogram_mutual_information(
     Args:
         x: m samples of the first variable.
         y: the m samples of the second variable that came with them.
-        bins: number b of cells along each axis, at least 1.
+        bins: number b of cells along each axis, in [1, 4096].
         base: base of the logarithm, above 1; ``math.e`` gives nats, 2 gives bits.
 
     Returns:
@@ -78,7 +79,7 @@ def histogram_mutual_information(
 
     Raises:
         ValueError: if the numbers of samples differ or are 0, a sample is not finite, a variable is constant, there is
-            no bin, or the base is not above 1.
+            no bin or too many, or the base is not above 1.
 
     Source: L. Paninski, Estimation of entropy and mutual information, Neural Computation 15, 2003.
 
@@ -87,8 +88,8 @@ def histogram_mutual_information(
     tensor(1.)
     """
     check_base(base)
-    if bins < 1:
-        raise ValueError(f"expected at least 1 bin, got {bins}")
+    if not 1 <= bins <= _MAX_BINS:
+        raise ValueError(f"expected bins in [1, {_MAX_BINS}], got {bins}")
     for name, value in (("x", x), ("y", y)):
         check_tensor(name, value)
         if value.dim() != 1:

@@ -34,14 +34,14 @@ __all__ = ["COLORS", "DARK", "DIVERGING", "SEQUENTIAL", "BookFigure", "bars", "c
            "subplots", "svg_with_variables"]
 
 _PALETTE = {  # name: (on light paper, on dark paper)
-    "blue": ("#0072b2", "#3d9be0"),
-    "orange": ("#b87a00", "#f0b030"),
-    "green": ("#008a63", "#2bc79a"),
-    "red": ("#c8400a", "#ff7a45"),
-    "purple": ("#b0569a", "#e59ad0"),
-    "sky": ("#3596cf", "#8ed4fa"),
+    "blue": ("#0c62b0", "#2c93ec"),
+    "orange": ("#b58200", "#dba512"),
+    "green": ("#16835a", "#14c384"),
+    "red": ("#a62a00", "#da5518"),
+    "purple": ("#77307c", "#b176bb"),
+    "sky": ("#3a8fc8", "#66cbf8"),
     "ink": ("#1a1f26", "#e6e8eb"),
-    "grey": ("#646b73", "#a3abb5"),
+    "grey": ("#646b73", "#969da7"),
     "grid": ("#dfe2e6", "#33383f"),
     "paper": ("#ffffff", "#121212"),
 }
@@ -56,7 +56,10 @@ DARK: dict[str, str] = {light: _PALETTE[name][1] for light, name in _NAMES.items
 SEQUENTIAL = "cividis"
 DIVERGING = LinearSegmentedColormap.from_list("chainrule", ["#0a4f8a", "#4f9fd6", "#e9e9e9", "#e08a3c", "#8f3d00"])
 
-_STYLE: dict[str, Any] = {
+# Matplotlib's own defaults come first, so that a reader's settings don't change the book's figures. The backend is no
+# matter of style, and setting it would reach beyond the figure.
+_STYLE: dict[str, Any] = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+_STYLE |= {
     "axes.axisbelow": True, "axes.edgecolor": COLORS["grey"], "axes.facecolor": COLORS["paper"], "axes.grid": True,
     "axes.labelcolor": COLORS["ink"], "axes.labelsize": 11, "axes.linewidth": 0.9,
     "axes.prop_cycle": mpl.cycler(color=[COLORS[c] for c in ("blue", "red", "green", "orange", "purple", "sky")]),
@@ -79,9 +82,7 @@ def _styled(method: Callable) -> Callable:
     def wrapper(*args, **kwargs):
         if mpl.rcParams["svg.hashsalt"] == _STYLE["svg.hashsalt"]:  # already inside a styled call
             return method(*args, **kwargs)
-        with mpl.rc_context():
-            mpl.rcParams.update(mpl.rcParamsDefault)  # a reader's settings must not change the book's figures
-            mpl.rcParams.update(_STYLE)
+        with mpl.rc_context(_STYLE):
             return method(*args, **kwargs)
 
     return wrapper
@@ -158,19 +159,20 @@ def subplots(nrows: int = 1, ncols: int = 1, *, width: float = 6.4, height: floa
     return fig, axes
 
 
-def bars(ax: Axes, values: Sequence[float] | Mapping[str, Sequence[float]], labels: Sequence[str] | None = None, *,
+def bars(ax: Axes, values: Any, labels: Sequence[str] | None = None, *,
          color: str = "blue", value_format: str | None = None) -> None:
     """Draw a bar for each outcome, or groups of bars for several distributions over the same outcomes.
 
     Args:
         ax: where to draw.
-        values: heights of the bars, or ``{name: heights}`` for bars side by side with a legend.
+        values: heights of the bars (a sequence, array or tensor), or ``{name: heights}`` for bars side by side with a
+            legend.
         labels: names of the outcomes under the bars.
         color: a name of :data:`COLORS` for the bars of a single series.
         value_format: writes each height above its bar in this format, for example ``"{:.2f}"``.
 
     Raises:
-        ValueError: if the series differ in length from each other or from ``labels``.
+        ValueError: if the series differ in length from each other or from ``labels``, or there is no such colour.
 
     Example:
         >>> fig, ax = subplots()
@@ -178,6 +180,8 @@ def bars(ax: Axes, values: Sequence[float] | Mapping[str, Sequence[float]], labe
         >>> len(ax.patches)
         4
     """
+    if color not in COLORS:
+        raise ValueError(f"expected a colour among {', '.join(COLORS)}, got {color!r}")
     series = values if isinstance(values, Mapping) else {None: values}
     colors = [COLORS[c] for c in (color, *(c for c in ("blue", "red", "green", "orange", "purple") if c != color))]
     heights = {name: np.asarray(v, dtype=float) for name, v in series.items()}
@@ -234,7 +238,7 @@ def css_variables() -> str:
     """Style sheet text that defines ``--cr-<name>`` for every colour, for light pages and for dark ones.
 
     Example:
-        >>> css_variables().startswith(":root{--cr-blue:#0072b2;")
+        >>> css_variables().startswith(":root{--cr-blue:#0c62b0;")
         True
     """
     light, dark = ("".join(f"--cr-{name}:{pair[i]};" for name, pair in _PALETTE.items()) for i in (0, 1))

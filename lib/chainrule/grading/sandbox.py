@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -140,15 +141,15 @@ def _package_paths() -> tuple[Path, ...]:
 
 
 def library_without(forbidden: frozenset[str]) -> list[Path]:
-    """Modules of the library that neither hold nor import a forbidden name, so that they may be seen by a submission.
+    """Modules of the library that neither are, hold nor import what is forbidden, so that a submission may see them.
 
     The services that the library draws, checks and grades with are left out in any case.
     """
-    holding = {name.rpartition(".")[0] for name in forbidden if name.startswith("chainrule.")}
+    holding = {".".join(name.split(".")[:2]) for name in forbidden if name.startswith("chainrule.")}
     services = {"plots", "explore", "quiz", "checks", "grading", "quizzes"}
     imports = {}
     for path in LIBRARY.glob("*.py"):
-        if path.stem in services or path.stem.startswith("__"):
+        if path.stem in services or path.stem == "__init__":
             continue
         tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         names = {node.module for node in tree if isinstance(node, ast.ImportFrom) and node.module}
@@ -178,6 +179,7 @@ class Sandbox:
         self.worker, self.forbidden = worker, forbidden
         self._process: subprocess.Popen | None = None
         self._socket: socket.socket | None = None
+        self._log = tempfile.TemporaryFile()  # what the room's own processes complain of; a pipe that nobody reads would fill up
 
     def __enter__(self) -> "Sandbox":
         self.start()
@@ -232,20 +234,21 @@ class Sandbox:
         with theirs:
             self._process = subprocess.Popen(
                 self._command(theirs.fileno()), pass_fds=(theirs.fileno(),), env={}, cwd="/",
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._log,
             )  # fmt: skip
         self._socket = ours
         ours.settimeout(120)
         try:
+            wire.send(ours, {"forbidden": sorted(self.forbidden)})
             ready = wire.receive(ours)
         except (OSError, ValueError) as error:
             ready, problem = None, repr(error)
         else:
             problem = ""
         if ready != {"ready": True}:
-            self._process.kill()
-            said = self._process.communicate()[1].decode(errors="replace").strip()[-500:]
             self.close()
+            self._log.seek(0)
+            said = self._log.read().decode(errors="replace").strip()[-500:]
             raise SandboxUnavailable(f"the sandbox did not start: {said or problem or 'it ended without a word'}")
 
     def run(self, cells: list[str], exercises: list[dict], *, seed: int, limits: Limits) -> Outcome:
@@ -260,8 +263,7 @@ class Sandbox:
         Raises:
             SandboxUnavailable: where the room broke down twice, which no submission should be able to cause.
         """
-        forbidden = sorted(self.forbidden)
-        job = {"cells": cells, "exercises": exercises, "seed": seed, "forbidden": forbidden, "limits": asdict(limits)}
+        job = {"cells": cells, "exercises": exercises, "seed": seed, "limits": asdict(limits)}
         if self._socket is None:
             self.start()
         self._socket.settimeout(limits.seconds + 30)  # the warden keeps the limit; this is for the case that it cannot
@@ -284,5 +286,5 @@ class Sandbox:
             self._socket.close()
         if self._process is not None:
             self._process.kill()  # bubblewrap's process 1 inside dies with it, and the namespace with that
-            self._process.communicate()
+            self._process.wait()
         self._process = self._socket = None

@@ -28,6 +28,7 @@ from confine import confine, enter_namespaces
 from wire import receive, send
 
 RESULT = 3  # the file descriptor on which the student's process answers
+READY = 4  # the one on which it says, before any code of the student runs, that all walls stand
 
 
 def _descendants(pid: int) -> list[int]:
@@ -58,15 +59,20 @@ def guard(job: dict) -> dict:
         limits["mapped_bytes"] = int(file.read().split()[0]) * resource.getpagesize()
     result_read, result_write = os.pipe()
     printed_read, printed_write = os.pipe()
+    ready_read, ready_write = os.pipe()
     leader = os.fork()
     if leader == 0:
         try:
-            _become_student(job, limits, result_write, printed_write)
+            _become_student(job, limits, result_write, printed_write, ready_write)
         except BaseException as error:  # noqa: BLE001
-            os.write(2, f"the sandbox could not be set up: {error!r}\n".encode())
+            os.write(READY, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
     os.close(result_write)
     os.close(printed_write)
+    os.close(ready_write)
+    said = os.read(ready_read, 1000)
+    if said != b"1":
+        raise RuntimeError(f"the walls could not be set up: {said.decode(errors='replace') or 'no word'}")
     channels = {result_read: bytearray(), printed_read: bytearray()}
     most = {result_read: limits["result_bytes"], printed_read: limits["output_bytes"]}
     deadline, stopped, next_look = time.monotonic() + limits["seconds"], None, 0.0
@@ -105,13 +111,14 @@ def guard(job: dict) -> dict:
     }
 
 
-def _become_student(job, limits, result_write, printed_write) -> None:
+def _become_student(job: dict, limits: dict, result_write: int, printed_write: int, ready_write: int) -> None:
     """Leave the warden's namespaces, fork process 1 of the new ones, confine it, and run the submission there."""
     os.setsid()
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0), os.dup2(printed_write, 1), os.dup2(printed_write, 2)
-    os.dup2(result_write, RESULT)
-    os.closerange(RESULT + 1, 4096)  # the socket that leads out is among them
+    result_write, ready_write = os.dup(result_write), os.dup(ready_write)  # above 4, so that neither is overwritten below
+    os.dup2(result_write, RESULT), os.dup2(ready_write, READY)
+    os.closerange(READY + 1, 4096)  # the socket that leads out is among them
     enter_namespaces()
     first = os.fork()
     if first:
@@ -119,12 +126,14 @@ def _become_student(job, limits, result_write, printed_write) -> None:
         os.waitpid(first, 0)
         os._exit(0)
     confine(limits)
+    os.write(READY, b"1")
+    os.close(READY)
     student.run(job, os.fdopen(RESULT, "wb", closefd=False))
     os._exit(0)
 
 
 def serve(outside: socket.socket) -> None:
-    """Import what exercises use, say that we are ready, and fork a warden for each job that arrives."""
+    """Import what exercises use, block what would answer them, say that we are ready, and fork a warden for each job that arrives."""
     import numpy  # noqa: F401
     import torch
 
@@ -132,6 +141,7 @@ def serve(outside: socket.socket) -> None:
     torch.set_num_threads(1)
     torch.library.Library("aten", "IMPL")
     torch.logsumexp(torch.randn(8, 8) @ torch.randn(8, 8), 0)  # what torch sets up at its first use, it sets up here, once
+    student.block(receive(outside)["forbidden"])
     send(outside, {"ready": True})
     while True:
         select.select([outside], [], [])

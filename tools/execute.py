@@ -62,7 +62,7 @@ def execute_pages(root: Path = ROOT, *, jobs: int | None = None, force: bool = F
     """
     pages = find_pages(root)
     remove_stale(root, pages)
-    due = [page for page in pages if force or page.read_executed() is None]
+    due = [page for page in pages if force or not page.is_fresh]
     # The longest page first, so that no core waits for it at the end.
     due.sort(key=_last_seconds, reverse=True)
     failures: list[str] = []
@@ -265,15 +265,16 @@ def fill_cache(root: Path, pages: Iterable[Page]) -> None:
     """Make the jupyter-cache folder that the site build reads hold exactly the fresh results."""
     folder = root / "_build" / ".jupyter_cache"
     stamp = folder / "keys.txt"
-    fresh = [(page, notebook) for page in pages if (notebook := page.read_executed()) is not None]
-    keys = "".join(f"{page.docname} {page.key} {page.executed_path.stat().st_mtime_ns}\n" for page, _ in fresh)
+    fresh = [page for page in pages if page.is_fresh]
+    keys = "".join(f"{page.docname} {page.key} {page.executed_path.stat().st_mtime_ns}\n" for page in fresh)
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == keys:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     cache = get_cache(folder)
     # Pages that share all their code cells share one record, which is what the build expects.
-    for page, notebook in fresh:
+    for page in fresh:
+        notebook = page.read_executed()
         seconds = notebook.metadata["chainrule"]["seconds"]
         bundle = CacheBundleIn(notebook, str(root / f"{page.docname}.md"), data={"execution_seconds": seconds})
         cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)

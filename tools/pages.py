@@ -7,11 +7,11 @@ in it equals the key of the page as it is now; nothing else (no time stamp) is e
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,12 @@ class Page:
         """Where the executed notebook is written."""
         return executed_folder(self.root) / f"{self.docname}.ipynb"
 
-    @cached_property
+    @functools.cached_property
     def expressions(self) -> list[list[str]]:
         """The {py} expressions of each cell, in the order in which they stand in it."""
         return [inline_expressions(cell.source) if cell.cell_type == "markdown" else [] for cell in self.notebook.cells]
 
-    @cached_property
+    @functools.cached_property
     def key(self) -> str:
         """A hash of everything that the page's outputs depend on."""
         code = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
@@ -82,12 +82,17 @@ class Page:
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def read_executed(self) -> NotebookNode | None:
-        """Return the executed notebook if there is one and it is fresh, else None."""
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there is an executed notebook of the page as it is now."""
         if not self.executed_path.is_file():
-            return None
-        notebook = nbformat.read(self.executed_path, as_version=4)
-        return notebook if notebook.metadata.get("chainrule", {}).get("key") == self.key else None
+            return False
+        metadata = json.loads(self.executed_path.read_text(encoding="utf-8"))["metadata"]
+        return metadata.get("chainrule", {}).get("key") == self.key
+
+    def read_executed(self) -> NotebookNode:
+        """Return the executed notebook."""
+        return nbformat.read(self.executed_path, as_version=4)
 
 
 def file_hash(path: Path) -> str:
@@ -221,15 +226,24 @@ def _module_files(library: Path, module: str) -> list[Path]:
 
 def _imported_modules(library: Path, code: str, package: str) -> set[str]:
     """Return the modules of the library that a piece of code imports, wherever in it the import stands."""
-    try:
-        tree = ast.parse(code)
-    except SyntaxError:
+    names = _imported_names(code, package)
+    if names is None:
         # Executing the page will report this; until then the page depends on the whole library.
         return {
             ".".join(path.relative_to(library).with_suffix("").parts)
             for path in (library / "chainrule").rglob("*.py")
             if path.name != "__init__.py"
         }
+    return {name for name in names if _module_files(library, name)}
+
+
+@functools.cache
+def _imported_names(code: str, package: str) -> frozenset[str] | None:
+    """Return the names below chainrule that a piece of code imports, or None if it is no valid Python."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return None
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -242,4 +256,4 @@ def _imported_modules(library: Path, code: str, package: str) -> set[str]:
             found.add(base)
             # `from chainrule import coding` names a module, `from chainrule.coding import encode` a function in one.
             found.update(f"{base}.{alias.name}" for alias in node.names)
-    return {name for name in found if name.split(".")[0] == "chainrule" and _module_files(library, name)}
+    return frozenset(name for name in found if name.split(".")[0] == "chainrule")

@@ -100,11 +100,11 @@ def huffman_code(p: Float[Tensor, "k"] | Sequence[float]) -> list[str]:
         children[parent] = (b, a)
         first_symbol.append(min(first_symbol[a], first_symbol[b]))
         heapq.heappush(heap, (light + heavy, parent))
-    code = [""] * (2 * num_symbols - 1)
+    code = {parent: ""}
     for parent in reversed(children):  # from the root down; a loop, because a code can be deeper than the call stack
-        for bit, child in zip("01", children[parent], strict=True):
-            code[child] = code[parent] + bit
-    return code[:num_symbols]
+        zero, one = children[parent]
+        code[zero], code[one] = code[parent] + "0", code[parent] + "1"
+    return [code[symbol] for symbol in range(num_symbols)]
 
 
 def encode(symbols: Integer[Tensor, "m"] | Sequence[int], code: Sequence[str]) -> str:
@@ -196,7 +196,7 @@ def expected_code_length(p: Float[Tensor, "k"] | Sequence[float], code: Sequence
     _check_code(code)
     if len(code) != len(weights):
         raise ValueError(f"expected one codeword a symbol, got {len(code)} codewords for {len(weights)} symbols")
-    return math.fsum(weight * len(codeword) for weight, codeword in zip(weights, code, strict=True))
+    return math.fsum(weight * len(code[symbol]) for symbol, weight in enumerate(weights))
 
 
 def kraft_sum(code: Sequence[str]) -> float:

@@ -22,7 +22,7 @@ import html
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -52,9 +52,16 @@ class Explorer(widgets.VBox):
         return f"Explorer({names}: {self.num_frames} frames, {self.num_bytes / 1000:.0f} kB)"
 
 
-def explore(draw: Callable[..., BookFigure], *, alt: str | Callable[..., str], play: bool = True,
-            max_frames: int = 200, labels: Mapping[str, str] | None = None, start: Mapping[str, Any] | None = None,
-            **parameters: Sequence[Any]) -> Explorer:
+def explore(
+    draw: Callable[..., BookFigure],
+    *,
+    alt: str | Callable[..., str],
+    play: bool = True,
+    max_frames: int = 200,
+    labels: Mapping[str, str] | None = None,
+    start: Mapping[str, Any] | None = None,
+    **parameters: Iterable[Any],
+) -> Explorer:
     """Make a figure that moves with one to three sliders, in a notebook and in a page without a kernel.
 
     Args:
@@ -85,8 +92,9 @@ def explore(draw: Callable[..., BookFigure], *, alt: str | Callable[..., str], p
         chosen = {name: values[name][i] for name, i in zip(values, indices, strict=True)}
         figure = draw(**chosen)
         if not isinstance(figure, BookFigure):
-            raise ValueError("expected draw to return a figure made by chainrule.plots.subplots, "
-                             f"got {type(figure).__name__}")
+            raise ValueError(
+                f"expected draw to return a figure made by chainrule.plots.subplots, got {type(figure).__name__}"
+            )
         if callable(alt):
             text = alt(**chosen)
         else:
@@ -95,29 +103,40 @@ def explore(draw: Callable[..., BookFigure], *, alt: str | Callable[..., str], p
         frames.append(_frame(figure, text, glyphs))
         size = sum(map(len, frames)) + sum(map(len, glyphs.values()))
         if size > MAX_BYTES:
-            raise ValueError(f"expected frames of at most {MAX_BYTES / 1e6:.0f} MB together, got "
-                             f"{size / 1e6:.1f} MB after {len(frames)} frames: draw fewer values, points or pixels")
+            raise ValueError(
+                f"expected frames of at most {MAX_BYTES / 1e6:.0f} MB together, got "
+                f"{size / 1e6:.1f} MB after {len(frames)} frames: draw fewer values, points or pixels"
+            )
 
-    # Ids are made unique in the page by a name that depends on the drawing alone.
-    prefix = "crx" + hashlib.sha256("".join(frames).encode()).hexdigest()[:8] + "-"
-    frames = [_prefix_ids(frame, prefix) for frame in frames]
-    letters = _prefix_ids("".join(glyphs.values()), prefix)
-    defs = widgets.HTML(f'<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs>{letters}'
-                        "</defs></svg>", layout={"height": "0", "margin": "0"})
+    # The ids become short, and unique in the page by a name that depends on the drawing alone.
+    frames = _rename_ids(["".join(glyphs.values()), *frames])
+    letters = frames.pop(0)
+    defs = widgets.HTML(
+        f'<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs>{letters}</defs></svg>',
+        layout={"height": "0", "margin": "0"},
+    )
 
     sliders = [
         widgets.SelectionSlider(
-            options=shown[name], index=_position(values[name], start[name]) if name in start else 0,
-            description=labels.get(name, name.replace("_", " ")), continuous_update=True,
-            style={"description_width": "initial"}, layout={"width": "100%", "max_width": "30em"})
+            options=shown[name],
+            index=_position(values[name], start[name]) if name in start else 0,
+            description=labels.get(name, name.replace("_", " ")),
+            continuous_update=True,
+            style={"description_width": "initial"},
+            layout={"width": "100%", "max_width": "30em"},
+        )
         for name in values
     ]
     stack = getattr(widgets, "Stack", None)
     picture = _stacked(frames, sliders, stack) if stack else _observed(frames, sliders)
     controls = list(sliders)
     if play and len(sliders) == 1 and len(frames) > 1:
-        controls = [widgets.HBox([_player(sliders[0], widgets.jslink if stack else widgets.link), sliders[0]],
-                                 layout={"flex_flow": "row wrap", "align_items": "center"})]
+        controls = [
+            widgets.HBox(
+                [_player(sliders[0], widgets.jslink if stack else widgets.link), sliders[0]],
+                layout={"flex_flow": "row wrap", "align_items": "center"},
+            )
+        ]
     return Explorer(sliders, len(frames), sum(map(len, frames)) + len(letters), children=[*controls, defs, picture])
 
 
@@ -167,17 +186,24 @@ def _frame(figure: BookFigure, text: str, glyphs: dict[str, str]) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(text)}" ', 1)
 
 
-def _prefix_ids(svg: str, prefix: str) -> str:
-    return re.sub(r'( id="|href="#|url\(#)', lambda m: m[1] + prefix, svg)
+def _rename_ids(svgs: list[str]) -> list[str]:
+    prefix = "x" + hashlib.sha256("".join(svgs).encode()).hexdigest()[:6] + "-"
+    names: dict[str, str] = {}
+
+    def rename(match: re.Match) -> str:
+        return match[1] + names.setdefault(match[2], f"{prefix}{len(names)}")
+
+    return [re.sub(r'( id="|href="#|url\(#)([^")]+)', rename, svg) for svg in svgs]
 
 
 def _stacked(frames: list[str], sliders: list[widgets.Widget], stack: type) -> widgets.Widget:
     """Nested stacks, one level a slider, whose visible child the browser chooses without a kernel."""
-    shared = {"layout": widgets.Layout(), "style": widgets.HTML().style}
-    level: list[widgets.Widget] = [widgets.HTML(frame, **shared) for frame in frames]
+    first = widgets.HTML(frames[0])
+    shared = {"layout": first.layout, "style": first.style}  # one of each for all frames: the page is lighter
+    level: list[widgets.Widget] = [first, *(widgets.HTML(frame, **shared) for frame in frames[1:])]
     for slider in reversed(sliders):
         size = len(slider.options)
-        groups = [level[i:i + size] for i in range(0, len(level), size)]
+        groups = [level[i : i + size] for i in range(0, len(level), size)]
         level = [stack(children=group, selected_index=slider.index) for group in groups]
         for group in level:
             widgets.jslink((slider, "index"), (group, "selected_index"))

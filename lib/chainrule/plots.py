@@ -6,9 +6,10 @@ needed to read it), and its colours come from a table, :data:`COLORS`, whose dar
 show it in either mode: :func:`dark_svg` recolours a file, :func:`svg_with_variables` leaves the choice to the page's
 style sheet, :func:`css_variables` is that style sheet.
 
-The palette starts from Okabe and Ito's colours, darkened until each has a contrast of 3 to 1 against white paper.
-A colour from outside the table keeps its light value in dark mode. Images are rasters and are never recoloured:
-:data:`SEQUENTIAL` and :data:`DIVERGING` are colour maps that read well on both papers.
+The palette starts from Okabe and Ito's colours. Each stands out from its paper with a contrast of 3 to 1 or more, and
+readers who lack red or green cones can still tell any two of them apart. A colour from outside the table keeps its
+light value in dark mode. Images are rasters and are never recoloured: :data:`SEQUENTIAL` and :data:`DIVERGING` are
+colour maps that read well on both papers.
 
 Example:
     >>> fig, ax = subplots()
@@ -30,8 +31,21 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "DARK", "DIVERGING", "SEQUENTIAL", "BookFigure", "bars", "css_variables", "dark_svg", "image",
-           "subplots", "svg_with_variables"]
+from chainrule._svg import compact_svg
+
+__all__ = [
+    "COLORS",
+    "DARK",
+    "DIVERGING",
+    "SEQUENTIAL",
+    "BookFigure",
+    "bars",
+    "css_variables",
+    "dark_svg",
+    "image",
+    "subplots",
+    "svg_with_variables",
+]
 
 _PALETTE = {  # name: (on light paper, on dark paper)
     "blue": ("#0c62b0", "#2c93ec"),
@@ -46,8 +60,14 @@ _PALETTE = {  # name: (on light paper, on dark paper)
     "paper": ("#ffffff", "#121212"),
 }
 # Colours that matplotlib's own defaults can emit, and the name each one stands for.
-_ALIASES = {"#000000": "ink", "#262626": "ink", "#808080": "grey", "#b0b0b0": "grid", "#cccccc": "grid",
-            "#d3d3d3": "grid"}
+_ALIASES = {
+    "#000000": "ink",
+    "#262626": "ink",
+    "#808080": "grey",
+    "#b0b0b0": "grid",
+    "#cccccc": "grid",
+    "#d3d3d3": "grid",
+}
 
 COLORS: dict[str, str] = {name: light for name, (light, _) in _PALETTE.items()}
 _NAMES = {light: name for name, light in COLORS.items()} | _ALIASES
@@ -60,18 +80,47 @@ DIVERGING = LinearSegmentedColormap.from_list("chainrule", ["#0a4f8a", "#4f9fd6"
 # matter of style, and setting it would reach beyond the figure.
 _STYLE: dict[str, Any] = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
 _STYLE |= {
-    "axes.axisbelow": True, "axes.edgecolor": COLORS["grey"], "axes.facecolor": COLORS["paper"], "axes.grid": True,
-    "axes.labelcolor": COLORS["ink"], "axes.labelsize": 11, "axes.linewidth": 0.9,
+    "axes.axisbelow": True,
+    "axes.edgecolor": COLORS["grey"],
+    "axes.facecolor": COLORS["paper"],
+    "axes.grid": True,
+    "axes.labelcolor": COLORS["ink"],
+    "axes.labelsize": 11,
+    "axes.linewidth": 0.9,
     "axes.prop_cycle": mpl.cycler(color=[COLORS[c] for c in ("blue", "red", "green", "orange", "purple", "sky")]),
-    "axes.spines.right": False, "axes.spines.top": False, "axes.titlecolor": COLORS["ink"], "axes.titlesize": 11.5,
-    "boxplot.flierprops.markeredgecolor": COLORS["ink"], "figure.dpi": 72, "figure.facecolor": COLORS["paper"],
-    "figure.edgecolor": COLORS["paper"], "font.family": ["DejaVu Sans"], "font.size": 11, "grid.color": COLORS["grid"],
-    "grid.linewidth": 0.8, "hatch.color": COLORS["ink"], "image.cmap": SEQUENTIAL, "image.interpolation": "none",
-    "legend.fontsize": 10.5, "legend.frameon": False, "legend.edgecolor": COLORS["grid"], "lines.linewidth": 2.0,
-    "lines.markersize": 6, "mathtext.fontset": "dejavusans", "patch.edgecolor": COLORS["ink"],
-    "savefig.facecolor": COLORS["paper"], "svg.fonttype": "path", "svg.hashsalt": "chainrule", "svg.image_inline": True,
-    "text.color": COLORS["ink"], "xtick.color": COLORS["grey"], "xtick.labelcolor": COLORS["ink"],
-    "xtick.labelsize": 10, "ytick.color": COLORS["grey"], "ytick.labelcolor": COLORS["ink"], "ytick.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": COLORS["ink"],
+    "axes.titlesize": 11.5,
+    "boxplot.flierprops.markeredgecolor": COLORS["ink"],
+    "figure.dpi": 72,
+    "figure.facecolor": COLORS["paper"],
+    "figure.edgecolor": COLORS["paper"],
+    "font.family": ["DejaVu Sans"],
+    "font.size": 11,
+    "grid.color": COLORS["grid"],
+    "grid.linewidth": 0.8,
+    "hatch.color": COLORS["ink"],
+    "image.cmap": SEQUENTIAL,
+    "image.interpolation": "none",
+    "legend.fontsize": 10.5,
+    "legend.frameon": False,
+    "legend.edgecolor": COLORS["grid"],
+    "lines.linewidth": 2.0,
+    "lines.markersize": 6,
+    "mathtext.fontset": "dejavusans",
+    "patch.edgecolor": COLORS["ink"],
+    "savefig.facecolor": COLORS["paper"],
+    "svg.fonttype": "path",
+    "svg.hashsalt": "chainrule",
+    "svg.image_inline": True,
+    "text.color": COLORS["ink"],
+    "xtick.color": COLORS["grey"],
+    "xtick.labelcolor": COLORS["ink"],
+    "xtick.labelsize": 10,
+    "ytick.color": COLORS["grey"],
+    "ytick.labelcolor": COLORS["ink"],
+    "ytick.labelsize": 10,
 }
 
 
@@ -126,15 +175,22 @@ class BookFigure(Figure):
         if self.stale or not self._svg:
             buffer = io.StringIO()
             self.canvas.print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-            self._svg = _compact(buffer.getvalue())
+            self._svg = compact_svg(buffer.getvalue())
         return self._svg
 
     def _repr_svg_(self) -> str:
         return self.to_svg()
 
 
-def subplots(nrows: int = 1, ncols: int = 1, *, width: float = 6.4, height: float = 3.6, sharex: bool | str = False,
-             sharey: bool | str = False) -> tuple[BookFigure, Any]:
+def subplots(
+    nrows: int = 1,
+    ncols: int = 1,
+    *,
+    width: float = 6.4,
+    height: float = 3.6,
+    sharex: bool | str = False,
+    sharey: bool | str = False,
+) -> tuple[BookFigure, Any]:
     """Make a figure and its axes in the book's style.
 
     Args:
@@ -154,13 +210,15 @@ def subplots(nrows: int = 1, ncols: int = 1, *, width: float = 6.4, height: floa
         (2,)
     """
     fig = BookFigure(figsize=(width, height), layout="constrained")
-    axes = _styled(Figure.subplots)(fig, nrows, ncols, sharex=sharex, sharey=sharey,
-                                    subplot_kw={"axes_class": BookAxes})
+    axes = _styled(Figure.subplots)(
+        fig, nrows, ncols, sharex=sharex, sharey=sharey, subplot_kw={"axes_class": BookAxes}
+    )
     return fig, axes
 
 
-def bars(ax: Axes, values: Any, labels: Sequence[str] | None = None, *,
-         color: str = "blue", value_format: str | None = None) -> None:
+def bars(
+    ax: Axes, values: Any, labels: Sequence[str] | None = None, *, color: str = "blue", value_format: str | None = None
+) -> None:
     """Draw a bar for each outcome, or groups of bars for several distributions over the same outcomes.
 
     Args:
@@ -201,8 +259,15 @@ def bars(ax: Axes, values: Any, labels: Sequence[str] | None = None, *,
         ax.legend()
 
 
-def image(ax: Axes, array: Any, *, vmin: float | None = 0.0, vmax: float | None = 1.0, cmap: Any = "gray",
-          title: str | None = None) -> Any:
+def image(
+    ax: Axes,
+    array: Any,
+    *,
+    vmin: float | None = 0.0,
+    vmax: float | None = 1.0,
+    cmap: Any = "gray",
+    title: str | None = None,
+) -> Any:
     """Show an array as an image with hard pixels, a thin frame and no ticks.
 
     Args:
@@ -259,7 +324,7 @@ def svg_with_variables(figure: BookFigure | str) -> str:
         SVG in which each known colour is ``var(--cr-<name>,#light)``; it shrinks to the width of a phone.
     """
     svg = figure if isinstance(figure, str) else figure.to_svg()
-    # A variable is valid in a style, not in a presentation attribute; matplotlib and _compact write styles only.
+    # A variable is valid in a style, not in a presentation attribute; matplotlib and compact_svg write styles only.
     return _COLOR.sub(lambda m: f"var(--cr-{_NAMES[m[0]]},{m[0]})" if m[0] in _NAMES else m[0], svg)
 
 
@@ -273,28 +338,3 @@ def dark_svg(svg: str) -> str:
         SVG text with the colours of :data:`DARK`.
     """
     return _COLOR.sub(lambda m: DARK.get(m[0], m[0]), svg)
-
-
-def _compact(svg: str) -> str:
-    """Keep the drawing only: no prologue, metadata or style sheet, coordinates to a hundredth of a point."""
-    svg = svg[svg.index("<svg"):]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<defs>\s*</defs>", "", svg)
-    # Matplotlib leaves black unsaid; said here, it can follow the mode. The joins stood in the style sheet.
-    svg = re.sub(r"<svg ", '<svg style="fill:#000000;stroke-linejoin:round;stroke-linecap:butt;max-width:100%;'
-                 'height:auto" ', svg, count=1)
-    svg = re.sub(r'(?<=[ \n])(d|x|y|x1|x2|y1|y2|points|transform|width|height|viewBox)="([^"]*)"',
-                 lambda m: f'{m[1]}="{_round(m[2])}"', svg)
-    svg = re.sub(r": (?=[^\"<>]*\")", ":", svg)
-    svg = re.sub(r"; (?=[^\"<>]*\")", ";", svg)
-    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))  # ids that nothing refers to would clash inside a page
-    svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
-    return re.sub(r">\s+<", "><", svg).strip()
-
-
-def _round(numbers: str) -> str:
-    """Round the numbers of an attribute; scales keep five digits since they multiply large glyph coordinates."""
-    if "scale" in numbers or "matrix" in numbers:
-        return re.sub(r"-?\d+\.\d{4,}", lambda m: f"{float(m[0]):.5g}", numbers)
-    numbers = re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), numbers)
-    return re.sub(r"\s+", " ", numbers).strip()

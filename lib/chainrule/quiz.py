@@ -189,13 +189,15 @@ def _number(entry: Any, where: str) -> Number:
     for i, item in enumerate(given, start=1):
         place = f"{where}, wrong value {i}"
         _keys(item, {"value", "tolerance", "feedback"}, set(), place)
-        wrong.append(WrongNumber(_real(item, "value", place), _real(item, "tolerance", place),
-                                 _text(item, "feedback", place)))
+        wrong.append(
+            WrongNumber(_real(item, "value", place), _real(item, "tolerance", place), _text(item, "feedback", place))
+        )
         if abs(wrong[-1].value - value) <= wrong[-1].tolerance + tolerance:
             raise ValueError(f"{place}: expected its range to lie apart from the right one, got {wrong[-1].value}")
     unit = _text(entry, "unit", where) if "unit" in entry else ""
-    return Number(value, tolerance, _text(entry, "feedback", where), _text(entry, "otherwise", where), unit,
-                  tuple(wrong))
+    return Number(
+        value, tolerance, _text(entry, "feedback", where), _text(entry, "otherwise", where), unit, tuple(wrong)
+    )
 
 
 def _keys(entry: Any, required: set[str], optional: set[str], where: str) -> None:
@@ -203,8 +205,10 @@ def _keys(entry: Any, required: set[str], optional: set[str], where: str) -> Non
         raise ValueError(f"{where}: expected keys and values, got {entry!r}")
     missing, unknown = required - entry.keys(), entry.keys() - required - optional
     if missing or unknown:
-        raise ValueError(f"{where}: expected {', '.join(sorted(required))} (and perhaps "
-                         f"{', '.join(sorted(optional)) or 'nothing else'}), got {', '.join(map(str, entry))}")
+        raise ValueError(
+            f"{where}: expected {', '.join(sorted(required))} (and perhaps "
+            f"{', '.join(sorted(optional)) or 'nothing else'}), got {', '.join(map(str, entry))}"
+        )
 
 
 def _text(entry: dict, key: str, where: str) -> str:
@@ -258,21 +262,28 @@ def _rich(text: str) -> str:
 def _form(key: str, question: Question) -> str:
     if question.number is not None:
         number = question.number
-        answers = ('<label class="cr-answer"><span>Your answer:</span> <input type="text" inputmode="decimal" '
-                   f'size="10" autocomplete="off" name="{key}"> <span>{_rich(number.unit)}</span></label>')
+        answers = (
+            '<label class="cr-answer"><span>Your answer:</span> <input type="text" inputmode="decimal" '
+            f'size="10" autocomplete="off" name="{key}"> <span>{_rich(number.unit)}</span></label>'
+        )
         replies = [_reply("right", number.feedback, True, number.value, number.tolerance)]
         replies += [_reply(f"wrong{i}", w.feedback, False, w.value, w.tolerance) for i, w in enumerate(number.wrong)]
         replies += [_reply("otherwise", number.otherwise, False)]
         replies += [_reply("empty", "Type a number first, for example 0.5 or 1/2.", None)]
     else:
         choices = _shown(question)
-        answers = "".join(f'<label class="cr-answer"><input type="radio" name="{key}" value="{i}"> '
-                          f"<span>{_rich(choice.text)}</span></label>" for i, choice in enumerate(choices))
+        answers = "".join(
+            f'<label class="cr-answer"><input type="radio" name="{key}" value="{i}"> '
+            f"<span>{_rich(choice.text)}</span></label>"
+            for i, choice in enumerate(choices)
+        )
         replies = [_reply(str(i), choice.feedback, choice.correct) for i, choice in enumerate(choices)]
         replies += [_reply("empty", "Choose an answer first.", None)]
-    return (f'<div class="cr-question" id="{key}"><fieldset><legend>{_rich(question.question)}</legend>{answers}'
-            '</fieldset><button type="button" class="cr-check">Check</button>'
-            f'<div class="cr-say" role="status" aria-live="polite"></div><div hidden>{"".join(replies)}</div></div>')
+    return (
+        f'<div class="cr-question" id="{key}"><fieldset><legend>{_rich(question.question)}</legend>{answers}'
+        '</fieldset><button type="button" class="cr-submit">Check</button>'
+        f'<div class="cr-say" role="status" aria-live="polite"></div><div hidden>{"".join(replies)}</div></div>'
+    )
 
 
 def _reply(key: str, feedback: str, right: bool | None, value: float | None = None, tolerance: float = 0.0) -> str:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,15 @@ PUBLIC_TOPICS = [name for name in TOPICS if not name.startswith("chainrule._")]
 
 
 def documented(module):
-    """Name and docstring of the module, its public functions and classes, and the methods of those."""
-    yield module.__name__, module.__doc__
+    """Name, docstring and namespace of the module, its public functions and classes, and the methods of those."""
+    yield module.__name__, module.__doc__, vars(module)
     for name in getattr(module, "__all__", []):
         value = getattr(module, name)
         if inspect.isroutine(value) or inspect.isclass(value):
-            yield name, value.__doc__
+            home = vars(sys.modules[value.__module__])
+            yield name, value.__doc__, home
         if inspect.isclass(value):
-            yield from ((f"{name}.{key}", v.__doc__) for key, v in vars(value).items() if inspect.isroutine(v))
+            yield from ((f"{name}.{key}", v.__doc__, home) for key, v in vars(value).items() if inspect.isroutine(v))
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -37,8 +39,8 @@ def test_examples_in_docstrings_run(name):
     runner = doctest.DocTestRunner(verbose=False)
     report = []
     # Not doctest's own search: the run-time check of the annotations wraps each function, and it skips wrapped ones.
-    for item, text in documented(module):
-        example = doctest.DocTestParser().get_doctest(text or "", dict(vars(module)), item, module.__file__, 0)
+    for item, text, names in documented(module):
+        example = doctest.DocTestParser().get_doctest(text or "", dict(names), item, module.__file__, 0)
         runner.run(example, out=report.append)
     assert not report, "".join(report)
 

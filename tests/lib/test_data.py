@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -54,4 +55,5 @@ def test_missing_photograph_is_explained(monkeypatch, tmp_path):
 
 def test_methods_do_not_load_data_sets():
     program = "import sys, chainrule.information, chainrule.coding; sys.exit('chainrule.data' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0

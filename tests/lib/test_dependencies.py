@@ -15,7 +15,7 @@ TOPICS = set(topic_modules())
 OWNERS = {"matplotlib": {"plots", "explore"}, "ipywidgets": {"explore"}, "IPython": {"explore", "quiz", "checks"}}
 EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 SERVICES_OF_PAGES = {"plots", "explore", "quiz", "data", "training"}
-MODULES_OF_PAGES = {"torch", "numpy", "math", "zlib", "io", "collections"}
+MODULES_OF_PAGES = {"torch", "numpy", "math", "zlib", "io", "collections", "heapq"}
 
 
 def foreign_to_topics(name: str) -> bool:
@@ -31,7 +31,7 @@ def foreign_to_checks(name: str) -> bool:
     root, _, rest = name.partition(".")
     if root == "chainrule":
         return rest.split(".")[0] not in TOPICS | {"checks", "data"}
-    return root not in STANDARD | EVERYWHERE | {"IPython", "yaml"}
+    return root not in STANDARD | EVERYWHERE | {"IPython", "yaml", "<computed>"}  # computed: the registry's own parts
 
 
 def foreign_to_pages(name: str, services: set[str] = SERVICES_OF_PAGES) -> bool:

@@ -251,6 +251,11 @@ def test_gradients_agree_with_finite_differences(generator):
     assert check(lambda a, b: gaussian_kl_divergence(a, b.exp(), b, a.exp()), scores)
     (grad,) = torch.autograd.grad(entropy(p).sum(), p)
     assert_close(grad, -p.log() - 1)
+    edge = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(entropy(edge, base=2), edge)
+    assert grad[2] == 0  # not -log(0)
+    (grad,) = torch.autograd.grad(cross_entropy(edge, torch.tensor([0.25, 0.25, 0.5]), base=2), edge)
+    assert_close(grad, torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64))
     (grad,) = torch.autograd.grad(cross_entropy(p, q).sum(), q)
     assert_close(grad, -p / q)
 

@@ -118,6 +118,10 @@ def test_errors_of_likelihoods(function):
         function(torch.zeros(2, 2), torch.tensor([1, 1]))
     with raises(ValueError, message + "4.0"):
         function(torch.zeros(1, 4), label)
+    with raises(ValueError, message + "inf"):
+        function(torch.tensor([[1000.0, 0.0]]), label)
+    with raises(ValueError, message + "0.25"):  # the worst of two
+        function(torch.tensor([[0.5, 0.25], [0.25, 0.0]]).log(), torch.tensor([0, 0]))
     with raises(ValueError, message + "nan"):
         function(torch.tensor([[0.0, math.nan]]), label)
     with raises(ValueError, "expected log_probs of shape (m, k), neither of them 0, got (2,)"):
@@ -132,6 +136,8 @@ def test_errors_of_likelihoods(function):
         function(good, torch.tensor([2]))
     with raises(ValueError, "expected labels in [0, 2), got -1"):
         function(good.expand(2, 2), torch.tensor([-1, 1]))
+    with raises(ValueError, "expected labels in [0, 2), got 3"):
+        function(good.expand(2, 2), torch.tensor([0, 3]))
     with raises(TypeError, "expected labels to be of integer type, got torch.float32"):
         function(good, torch.tensor([1.0]))
     with raises(TypeError, "expected log_probs to be of floating type, got torch.int64"):
@@ -232,6 +238,25 @@ def test_fit_agrees_with_scipy(generator):
     for loc, scale in ((0.0, 1.0), (-5.0, 0.01), (1e3, 20.0)):
         x = gumbel_sample(loc, scale, 300, generator)
         assert fit_gumbel(x) == pytest.approx(scipy.stats.gumbel_r.fit(x.numpy()), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [5, 50, 5000])
+def test_fit_converges_as_fast_as_newton_should(size, generator, monkeypatch):
+    steps = []
+    softmax = torch.softmax
+    monkeypatch.setattr(torch, "softmax", lambda x, dim: steps.append(1) or softmax(x, dim))
+    for _ in range(20):
+        steps.clear()
+        fit_gumbel(gumbel_sample(3.0, 0.5, size, generator))
+        assert 2 <= len(steps) <= 5
+    steps.clear()
+    fit_gumbel(torch.tensor([0.0] + [1.0] * 9))  # skewed the other way, the moments are a poor start
+    assert len(steps) <= 6
+    steps.clear()
+    x = torch.tensor([0.0] + [1.0] * 99_999, dtype=torch.float64)  # here Newton leaves the bracket again and again
+    loc, scale = fit_gumbel(x)
+    assert len(steps) <= 24
+    assert [d.item() for d in gumbel_score(x, loc, scale)] == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_fit_approaches_the_parameters_of_the_samples(generator, device, dtype):

@@ -3,10 +3,8 @@
 import difflib
 import functools
 import html
-import importlib
 import inspect
 import linecache
-import pkgutil
 import secrets
 import sys
 import traceback
@@ -14,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import chainrule.checks
 from chainrule.checks._record import Exercise, copy_plain, show
 
 __all__ = ["CheckResult", "check", "exercises", "find_exercise"]
@@ -160,53 +157,68 @@ def check(function: Callable[..., Any], name: str | None = None, *, seed: int | 
     if obstacle:
         return CheckResult(name, "failed", 0, exercise.num_cases, (), obstacle)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    right, failures, first = 0, [], None
-    for index, inputs in enumerate(exercise.cases(seed)):
-        given = copy_plain(inputs)
-        try:
-            output = function(*given)
-        except (Exception, SystemExit) as error:  # whatever a student's code raises is a result to explain
-            line = _line(function, error)
-            if isinstance(error, NotImplementedError) and (line[1].startswith("raise") or not str(error)):
-                sentence = f"Start with {exercise.start}. {_reread(exercise)}".replace(
-                    "?.", "?"
-                )  # torch's own error has a message
-                return CheckResult(name, "unwritten", 0, exercise.num_cases, (), sentence)
-            first = first or (index, inputs, [], _error_sentence(error, line))
-            continue
-        verdict = exercise.judge(inputs, output)
-        changed = _changed(exercise, inputs, given)
-        if verdict.passed and not changed:
-            right += 1
-            continue
-        if verdict.passed:
-            first = first or (index, inputs, [], _change_sentence(changed))
-            continue
-        failures.append((inputs, output))
-        facts = [("returned", verdict.returned)] + [("expected", verdict.expected)] * bool(verdict.expected)
-        sentence = verdict.sentence[0].upper() + verdict.sentence[1:] + "."
-        first = first or (index, inputs, facts, sentence + (" " + _change_sentence(changed) if changed else ""))
-    if first is None:
-        return CheckResult(name, "passed", right, exercise.num_cases)
-    index, inputs, facts, sentence = first
-    explains_first = failures and failures[0][0] is inputs
-    hint = exercise.hint(failures) if explains_first else None
-    if inputs:
-        given = zip(exercise.parameters, inputs, strict=True)
-        facts = [("input", ", ".join(f"{parameter} = {show(value)}" for parameter, value in given)), *facts]
+    trials = []
+    for inputs in exercise.cases(seed):
+        trials.append(_try(function, exercise, inputs))
+        if trials[-1].unwritten:
+            start = exercise.start + ("" if exercise.start.endswith("?") else ".")
+            return CheckResult(name, "unwritten", 0, exercise.num_cases, (), f"Start with {start} {_reread(exercise)}")
+    wrong = [trial for trial in trials if trial.sentence]
+    right = len(trials) - len(wrong)
+    if not wrong:
+        return CheckResult(name, "passed", right, len(trials))
+    first = wrong[0]
+    others = [(trial.inputs, trial.output) for trial in trials if trial.returned and trial is not first]
+    hint = exercise.hint([(first.inputs, first.output), *others]) if first.facts else None
+    sentence, facts = first.sentence, first.facts
+    if first.inputs:
+        pairs = zip(exercise.parameters, first.inputs, strict=True)
+        facts = (("input", ", ".join(f"{parameter} = {show(value)}" for parameter, value in pairs)), *facts)
     if not hint:
         sentence += " " + _reread(exercise)
-    if index >= len(exercise.public):
+    if trials.index(first) >= len(exercise.public):
         sentence += f" This input was drawn at random; check({name}, seed={seed}) draws it again."
-    return CheckResult(name, "failed", right, exercise.num_cases, tuple(facts), sentence, hint or "")
+    return CheckResult(name, "failed", right, len(trials), facts, sentence, hint or "")
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """What came of one input: the sentence says what is wrong, and is empty if nothing is."""
+
+    inputs: tuple[Any, ...]
+    output: Any = None
+    returned: bool = True
+    unwritten: bool = False
+    facts: tuple[tuple[str, str], ...] = ()
+    sentence: str = ""
+
+
+def _try(function: Callable[..., Any], exercise: Exercise, inputs: tuple[Any, ...]) -> _Trial:
+    """Call a function with a copy of the inputs, judge what it returns, and see whether it left its arguments alone."""
+    given = copy_plain(inputs)
+    try:
+        output = function(*given)
+    except (Exception, SystemExit) as error:  # whatever a student's code raises is a result to explain
+        line = _line(function, error)
+        # torch raises NotImplementedError too, where an operation does not know a dtype; that one has a message.
+        unwritten = isinstance(error, NotImplementedError) and (line[1].startswith("raise") or not str(error))
+        return _Trial(inputs, returned=False, unwritten=unwritten, sentence=_error_sentence(error, line))
+    verdict = exercise.judge(inputs, output)
+    names = [name for name, old, new in zip(exercise.parameters, inputs, given, strict=True) if not _equal(old, new)]
+    sentences = [] if verdict.passed else [verdict.sentence[0].upper() + verdict.sentence[1:] + "."]
+    sentences += [_change_sentence(names)] if names else []
+    facts = [] if verdict.passed else [("returned", verdict.returned)]
+    facts += [("expected", verdict.expected)] if verdict.expected else []
+    return _Trial(inputs, output, facts=tuple(facts), sentence=" ".join(sentences))
 
 
 @functools.cache
 def _chapters() -> dict[str, tuple[Exercise, ...]]:
-    """The exercises of each chapter; each chapter's module is imported here, when first needed."""
-    names = sorted(info.name for info in pkgutil.iter_modules(chainrule.checks.__path__))
-    modules = [importlib.import_module(f"chainrule.checks.{name}") for name in names if not name.startswith("_")]
-    return {module.EXERCISES[0].chapter: module.EXERCISES for module in modules}
+    """The exercises of each chapter, in the book's order."""
+    # Imported when first needed: each of these modules brings the topic modules of its chapter.
+    from chainrule.checks import information_theory
+
+    return {module.EXERCISES[0].chapter: module.EXERCISES for module in (information_theory,)}
 
 
 def _obstacle(exercise: Exercise, function: Callable[..., Any]) -> str:
@@ -248,12 +260,6 @@ def _error_sentence(error: BaseException, line: tuple[int, str]) -> str:
 
 def _reread(exercise: Exercise) -> str:
     return f"What it takes is on the page {exercise.page}."
-
-
-def _changed(exercise: Exercise, before: tuple[Any, ...], after: tuple[Any, ...]) -> list[str]:
-    """Names of the arguments that the function changed in place."""
-    pairs = zip(exercise.parameters, before, after, strict=True)
-    return [name for name, old, new in pairs if not _equal(old, new)]
 
 
 def _equal(old: Any, new: Any) -> bool:

@@ -32,8 +32,8 @@ class Output:
     of one axis), ``tensor``, ``strings``. Shape and length are those of the reference's own answer; numbers are
     compared in float64.
 
-    >>> Output("number", "the entropy").read(torch.tensor(2.0))
-    2.0
+    >>> Output("strings", "the code").read(("0", "10", "11"))
+    ['0', '10', '11']
     """
 
     kind: str
@@ -63,7 +63,7 @@ class Output:
             raise ValueError(self._got(value) + advice)
         if value.is_complex() or value.dtype is torch.bool or value.layout is not torch.strided or value.is_meta:
             raise ValueError(f"{self.name} has dtype {value.dtype}, where a plain tensor of real numbers was expected")
-        return value.detach().cpu().double()
+        return value.detach().cpu().double() + 0.0
 
     def _read_number(self, value: Any) -> float:
         if type(value) is torch.Tensor or type(value) is np.ndarray:
@@ -75,7 +75,7 @@ class Output:
         if type(value) not in (int, float):
             raise ValueError(self._got(value))
         try:
-            return float(value)
+            return float(value) + 0.0  # -0.0 becomes 0.0
         except OverflowError:
             raise ValueError(f"{self.name} is a whole number too large for a float") from None
 
@@ -139,7 +139,7 @@ class Exercise:
         tolerance: error allowed, relative to the reference
         absolute: error allowed where the reference is 0 or next to it
         accept: for questions with many right answers: given the inputs (a tuple) and the output, None if it is right,
-            else the reason it is not
+            else the reason it is not, a sentence without its full stop
         mistakes: common wrong answers
         forbidden: dotted names of modules and functions that give the answer away; a grader blocks them
 
@@ -241,27 +241,27 @@ class Exercise:
                 return Verdict(*_value_sentence(part, got, want, self._close), returned, show(expected))
         return Verdict("right")
 
-    def hint(self, failures: Sequence[tuple[tuple[Any, ...], Any]]) -> str | None:
-        """The hint of the common mistake that gives the same wrong outputs, or None if we know none.
+    def hint(self, answers: Sequence[tuple[tuple[Any, ...], Any]]) -> str | None:
+        """The hint of the common mistake that gives the same wrong output, or None if we know none.
 
         Args:
-            failures: pairs (inputs, output) that were judged wrong, the one to explain first. Of the mistakes that
-                agree with it, we take the one that agrees with most of the others.
+            answers: pairs (inputs, output), first the one to explain, then the others, right ones too. Of the mistakes
+                that agree with the first, we take the one that agrees with most of the others.
         """
-        best, most = None, 0
+        (inputs, output), *others = answers
+        best, most = None, -1
         for mistake in self.mistakes:
-            agreements = [self._makes(mistake, inputs, output) for inputs, output in failures]
-            if agreements and agreements[0] and sum(agreements) > most:
-                best, most = mistake.hint, sum(agreements)
+            if self._makes(mistake, inputs, output):
+                agreements = sum(self._makes(mistake, *other) for other in others)
+                if agreements > most:
+                    best, most = mistake.hint, agreements
         return best
 
     def _makes(self, mistake: Mistake, inputs: tuple[Any, ...], output: Any) -> bool:
         try:
-            wrong = self.read(mistake.answer(*copy_plain(inputs)))
-            value = self.read(output)
+            return self._same(self.read(output), self.read(mistake.answer(*copy_plain(inputs))))
         except (ValueError, ArithmeticError, IndexError, RuntimeError):
             return False  # the mistake has no answer here, or the output is of no kind to compare
-        return self._same(value, wrong) and not self.judge(inputs, wrong).passed
 
     def _close(self, value: Any, expected: Any) -> torch.Tensor:
         pair = (torch.as_tensor(item, dtype=torch.float64) for item in (value, expected))

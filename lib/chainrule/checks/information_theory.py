@@ -130,7 +130,7 @@ entropy_in_bits = Exercise(
                 "A small number added inside the logarithm avoids nan and changes every other value. "
                 "Leave the outcomes with probability 0 out instead.",
             )
-            for tiny in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
+            for tiny in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
         ),
     ),
     forbidden=(
@@ -156,7 +156,7 @@ def _accept_pair(inputs: tuple, output: tuple) -> str | None:
     bits = inputs[1]
     for name, r in zip("pq", output, strict=True):
         if not ((r >= 0) & (r <= 1)).all() or abs(float(r.sum()) - 1) > 1e-5:
-            return f"{name} is no distribution: its entries must lie in [0, 1] and sum to 1"
+            return f"This is no distribution: the entries of {name} must lie in [0, 1] and sum to 1"
     p, q = (r / r.sum() for r in output)
     h_p, h_q = float(entropy(p, base=2)), float(entropy(q, base=2))
     if abs(h_p - h_q) > 1e-5:
@@ -165,9 +165,11 @@ def _accept_pair(inputs: tuple, output: tuple) -> str | None:
     if math.isinf(divergence):
         return "The divergence D(p || q) is infinite: q is 0 for an outcome that p produces. Keep every entry above 0"
     if torch.allclose(p, q, atol=1e-6):
-        return "p and q are the same distribution, so D(p || q) is 0. Give the same probabilities to other outcomes"
+        return (
+            "The distributions p and q are the same, so D(p || q) is 0. Give the same probabilities to other outcomes"
+        )
     if divergence < bits:
-        return f"D(p || q) is {divergence:.4f} bits, and at least {bits:.4f} were asked for. Make p more uneven"
+        return f"The divergence is {divergence:.4f} bits, and at least {bits:.4f} were asked for. Make p more uneven"
     return None
 
 
@@ -179,7 +181,7 @@ equal_entropy_pair = Exercise(
     page="information-theory/divergences",
     start="two outcomes: which q has the entropy of p = [0.9, 0.1] and is not p?",
     reference=_equal_entropy_pair,
-    output=(Output("tensor", "p"), Output("tensor", "q")),
+    output=(Output("tensor", "the distribution p"), Output("tensor", "the distribution q")),
     public=((2, 0.5), (3, 1.0), (5, 4.0)),
     draw=lambda generator: (_whole(2, 10, generator), _between(0.1, 6.0, generator)),
     accept=_accept_pair,
@@ -231,6 +233,8 @@ def _accept_code(inputs: tuple, output: list) -> str | None:
             "With an even number of symbols the last merge has two branches only, which wastes a short codeword at the "
             "root. Add one symbol of probability 0 before merging"
         )
+    if len(p) > 2 and not any("2" in word for word in output):
+        return reason + "The digit 2 is never used: merge three nodes at a time"
     if len({len(word) for word in output}) == 1:
         return reason + "All codewords are equally long, likely symbols and rare ones alike"
     if abs(length - _mean_length(p, rounded_up)) < 1e-9:
@@ -248,7 +252,7 @@ ternary_code = Exercise(
     reference=_ternary_code,
     output=Output("strings", "the code"),
     public=(
-        (_vector(0.5, 0.3, 0.2),),
+        (_vector(0.4, 0.4, 0.2),),
         (_vector(0.4, 0.3, 0.2, 0.1),),
         (_vector(*[1 / 9] * 9),),
         (_vector(1.0),),

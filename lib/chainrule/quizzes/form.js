@@ -25,7 +25,7 @@
     say.replaceChildren.apply(say, Array.from(reply.childNodes));
   }
   document.addEventListener("click", function (event) {
-    var button = event.target.closest && event.target.closest(".cr-check");
+    var button = event.target.closest && event.target.closest(".cr-submit");
     if (button) check(button.closest(".cr-question"));
   });
   document.addEventListener("keydown", function (event) {

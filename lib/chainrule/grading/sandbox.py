@@ -24,12 +24,15 @@ from pathlib import Path
 
 from chainrule.grading.inside import wire
 
-__all__ = ["Limits", "Outcome", "Sandbox", "SandboxUnavailable", "require_sandbox"]
+__all__ = ["Limits", "Outcome", "Sandbox", "SandboxUnavailable", "plain_text", "require_sandbox"]
 
 INSIDE = Path(__file__).parent / "inside"
 LIBRARY = Path(__file__).parents[1]
-FIRST_USER = 61_000  # unprivileged ids that no distribution hands out; worker n runs as FIRST_USER + n when the grader is root
+# When the grader is root, worker n runs as FIRST_USER + n % USERS: ids that neither distributions nor systemd hand out. Rooms that share
+# one, in many processes, have nothing else in common: files, processes and counts are each room's own.
+FIRST_USER, USERS = 60_710, 470
 PACKAGES = ("torch", "numpy")
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 class SandboxUnavailable(RuntimeError):
@@ -72,6 +75,16 @@ class Limits:
         return f"The notebook was stopped: {reasons[stopped]}."
 
 
+def plain_text(text: str) -> str:
+    """A stranger's text as every file, database and page can hold it: no half characters, no control
+    characters but ends of lines and tabs, none that turn the direction of the text.
+
+    >>> plain_text("a\\x00b\\ud800\\n")
+    'a\ufffdb\ufffd\\n'
+    """
+    return UNPRINTABLE.sub("\ufffd", text)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came out of the sandbox, not yet believed.
@@ -85,6 +98,20 @@ class Outcome:
     messages: list[dict]
     printed: str
     stopped: str | None
+
+
+def _dropping(worker: int) -> list[str]:
+    """The command that turns root into an ordinary user for good, to be followed by what that user runs."""
+    user = str(FIRST_USER + worker % USERS)
+    drop = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    return [*drop, "--no-new-privs"]
+
+
+def _spaces() -> list[str]:
+    """The namespaces that bubblewrap opens. As root no user namespace is needed, and inside there is none to be root of."""
+    if os.geteuid() != 0:
+        return ["--unshare-all"]
+    return ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
 
 
 @cache
@@ -105,10 +132,15 @@ def require_sandbox() -> str:
             "grading for marks needs bubblewrap, which is not installed: run `apt-get install bubblewrap` (Debian, Ubuntu) or "
             "`dnf install bubblewrap` (Fedora)"
         )
-    trial = subprocess.run(
-        [found, "--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "unshare", "--user", "true"],
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
+    drop = _dropping(0) if os.geteuid() == 0 else []
+    inner = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "true"]
+    room = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    try:
+        trial = subprocess.run(
+            [found, *_spaces(), *room, *drop, *inner], capture_output=True, text=True, errors="replace", timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SandboxUnavailable(f"bubblewrap is installed and does not run: {error}") from None
     if trial.returncode != 0:
         raise SandboxUnavailable(
             "bubblewrap is installed but may not create user namespaces here (" + trial.stderr.strip()[-200:] + "): allow them, on "
@@ -192,24 +224,40 @@ class Sandbox:
         """The bubblewrap command: what the room holds."""
         interpreter, base = Path(sys.executable).resolve(), Path(sys.base_prefix).resolve()
         room = ["--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox", "--chdir", "/tmp"]
-        for variable, value in {"PATH": "/usr/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}.items():
+        # The seed of Python's hashes decides the order of sets: a mark must not depend on it.
+        variables = {"PATH": "/usr/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+        for variable, value in {**variables, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}.items():
             room += ["--setenv", variable, value]
-        room += ["--ro-bind", "/usr", "/usr"]
-        for name in ("bin", "sbin", "lib", "lib32", "lib64"):
-            link = Path("/", name)
+        room += ["--perms", "0755", "--dir", "/usr", "--perms", "0755", "--dir", "/etc"]
+        made = {Path("/"), Path("/usr")}
+
+        def bind(folder: Path) -> None:
+            if not folder.is_dir() or folder.is_relative_to("/usr/bin") or any(f.is_relative_to("/usr/lib") for f in folder.parents):
+                return
+            for parent in reversed(folder.parents):
+                if parent not in made:
+                    made.add(parent)
+                    room.extend(["--perms", "0755", "--dir", str(parent)])  # bubblewrap's own default would shut the student out
+            room.extend(["--ro-bind", str(folder), str(folder)])
+
+        # Of the system only programs and libraries: /usr also holds what people install, check out and keep.
+        for name in ("bin", "lib", "lib32", "lib64"):
+            usr, link = Path("/usr", name), Path("/", name)
+            if usr.is_dir():
+                room += ["--ro-bind", str(usr), str(usr)]
             if link.is_symlink():
                 room += ["--symlink", f"usr/{name}", f"/{name}"]
             elif link.is_dir():
                 room += ["--ro-bind", f"/{name}", f"/{name}"]
         room += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-        if not base.is_relative_to("/usr"):
-            for parent in [*reversed(base.parents)][1:]:
-                room += ["--perms", "0755", "--dir", str(parent)]  # bubblewrap's own default would shut the student out
-            room += ["--ro-bind", str(base), str(base)]
+        if base != Path("/usr"):
+            for name in ("bin", "lib", "lib64"):
+                bind(base / name)
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        for packages in (base / "lib" / version / "site-packages", Path("/usr/lib/python3/dist-packages"), Path("/usr/local/lib") / version):
-            if packages.is_dir():
-                room += ["--tmpfs", str(packages), "--remount-ro", str(packages)]  # no package that we did not choose
+        for library in {base / "lib" / version, Path("/usr/lib") / version, Path("/usr/lib/python3"), *Path("/usr/lib").glob("python3.*")}:
+            for packages in (library / "site-packages", library / "dist-packages"):
+                if packages.is_dir():
+                    room += ["--tmpfs", str(packages), "--remount-ro", str(packages)]  # no package that we did not choose
         for folder in ("/sandbox", "/sandbox/site", "/sandbox/site/chainrule"):
             room += ["--perms", "0755", "--dir", folder]
         room += ["--ro-bind", str(INSIDE), "/sandbox/inside"]
@@ -217,15 +265,12 @@ class Sandbox:
             room += ["--ro-bind", str(path), f"/sandbox/site/{path.name}"]
         for path in [LIBRARY / "__init__.py", *library_without(self.forbidden)]:
             room += ["--ro-bind", str(path), f"/sandbox/site/chainrule/{path.name}"]
-        room += ["--dev", "/dev", "--proc", "/proc", "--perms", "1777", "--size", str(1 << 20), "--tmpfs", "/tmp"]
-        run = [str(interpreter), "-I", "-S", "-B", "/sandbox/inside/server.py", str(descriptor)]
-        if os.geteuid() != 0:
-            return [require_sandbox(), "--unshare-all", *room, *run]
-        # As root no user namespace is needed to build the room; its door is passed as an ordinary user, who can't go back.
-        user = str(FIRST_USER + self.worker)
-        drop = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]
-        spaces = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-        return [require_sandbox(), *spaces, *room, *drop, *run]
+        room += ["--proc", "/proc", "--perms", "1777", "--size", str(1 << 20), "--tmpfs", "/tmp"]
+        # Where bubblewrap runs as an ordinary user, that user owns these two: what one submission left there, the next would find.
+        room += ["--dev", "/dev", "--remount-ro", "/dev", "--remount-ro", "/"]
+        run = [str(interpreter), "-P", "-s", "-S", "-B", "/sandbox/inside/server.py", str(descriptor)]
+        drop = _dropping(self.worker) if os.geteuid() == 0 else []  # root leaves itself behind at the door
+        return [require_sandbox(), *_spaces(), *room, *drop, *run]
 
     def start(self) -> None:
         """Build the room and wait until torch is imported in it."""
@@ -250,6 +295,10 @@ class Sandbox:
             self._log.seek(0)
             said = self._log.read().decode(errors="replace").strip()[-500:]
             raise SandboxUnavailable(f"the sandbox did not start: {said or problem or 'it ended without a word'}")
+        trial = self.run(["import os\npid = os.fork()\nif pid: print(os.waitpid(pid, 0)[1])\nelse: os._exit(0)"], [], seed=0, limits=Limits())
+        if trial != Outcome([{"done": True}], "0\n", None):  # better no mark than one that a wall of our own has spoilt
+            self.close()
+            raise SandboxUnavailable(f"the sandbox started, but a submission that only starts a process failed in it: {trial}")
 
     def run(self, cells: list[str], exercises: list[dict], *, seed: int, limits: Limits) -> Outcome:
         """Run one submission: its cells, then each exercise on its encoded inputs.
@@ -278,7 +327,7 @@ class Sandbox:
         if answer is None or "broken" in answer:
             self.close()
             raise SandboxUnavailable(f"the sandbox broke down: {answer or 'its process is gone'}")
-        return Outcome(wire.unpack(base64.b64decode(answer["result"])), answer["printed"], answer["stopped"])
+        return Outcome(wire.unpack(base64.b64decode(answer["result"])), plain_text(answer["printed"]), answer["stopped"])
 
     def close(self) -> None:
         """End the room with everything in it."""

@@ -10,12 +10,14 @@ import resource
 import signal
 import struct
 
-__all__ = ["confine", "enter_namespaces"]
+__all__ = ["confine", "die_with_parent", "enter_namespaces"]
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x02000000, 0x10000000, 0x20000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 2, 4, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
+AF_UNIX = 1
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 1, 24, 38, 22
+RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE = 11, 12  # Python's module does not name them everywhere
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -26,12 +28,13 @@ def _call(name: str, *arguments) -> None:
         raise OSError(number, f"{name}: {os.strerror(number)}")
 
 
-def _mount_tmpfs(where: str, megabytes: int) -> None:
+def _mount_tmpfs(where: str, megabytes: int, flags: int = 0) -> None:
     options = f"size={megabytes}m,nr_inodes=2000,mode=0700".encode()
-    _call("mount", b"tmpfs", where.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV), options)
+    _call("mount", b"tmpfs", where.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV | flags), options)
 
 
-# System calls that no solution needs and that widen the kernel's surface, by architecture: (x86_64, aarch64).
+# System calls that no solution needs, by architecture: (x86_64, aarch64). Most widen the kernel's surface; those of memfd_create's and
+# shmget's kind take memory that belongs to no process, so that nobody could count it.
 FORBIDDEN_CALLS = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97), "setns": (308, 268),
@@ -41,16 +44,21 @@ FORBIDDEN_CALLS = {
     "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
     "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104),
     "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "syslog": (103, 116),
-    "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171), "quotactl": (179, 60), "personality": (135, 92),
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186),
+    "semget": (64, 190), "mq_open": (240, 180), "pidfd_getfd": (438, 438), "fanotify_init": (300, 262), "kexec_file_load": (320, 294),
+    "settimeofday": (164, 170), "clock_adjtime": (305, 266), "clock_settime": (227, 112), "adjtimex": (159, 171), "quotactl": (179, 60), "personality": (135, 92),
 }  # fmt: skip
 
 
 def _filter_system_calls() -> None:
-    """Install a seccomp filter: the calls above fail with EPERM, and so does a clone that asks for new namespaces."""
+    """Install a seccomp filter: the calls above fail with EPERM, and so do new namespaces and sockets of any but the local kind.
+
+    A namespace for the network does not hold every kind of socket: one to the host of a virtual machine (AF_VSOCK) gets past it.
+    """
     machine = platform.machine()
-    architecture, column, clone, clone3 = {
-        "x86_64": (0xC000003E, 0, 56, 435),
-        "aarch64": (0xC00000B7, 1, 220, 435),
+    architecture, column, clone, clone3, socket = {
+        "x86_64": (0xC000003E, 0, 56, 435, 41),
+        "aarch64": (0xC00000B7, 1, 220, 435, 198),
     }[machine]
     load, jump_equal, jump_greater, jump_set, give = 0x20, 0x15, 0x35, 0x45, 0x06
     allow, kill, refuse, unknown = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
@@ -61,6 +69,7 @@ def _filter_system_calls() -> None:
     for numbers in FORBIDDEN_CALLS.values():
         rules += [(jump_equal, 0, 1, numbers[column]), (give, 0, 0, refuse)]
     rules += [(jump_equal, 0, 1, clone3), (give, 0, 0, unknown)]  # its flags lie in memory; the C library falls back to clone
+    rules += [(jump_equal, 0, 4, socket), (load, 0, 0, 16), (jump_equal, 0, 1, AF_UNIX), (give, 0, 0, allow), (give, 0, 0, refuse)]
     rules += [(jump_equal, 0, 3, clone), (load, 0, 0, 16), (jump_set, 0, 1, namespaces), (give, 0, 0, refuse)]
     rules += [(give, 0, 0, allow)]
     code = b"".join(struct.pack("HBBI", operation, yes, no, k) for operation, yes, no, k in rules)
@@ -91,26 +100,44 @@ def enter_namespaces() -> None:
             file.write(text)
 
 
-def confine(limits: dict) -> None:
-    """Take every power away that the student's code does not need. Runs as process 1 of the new namespaces."""
+def die_with_parent() -> None:
+    """Let the kernel kill this process when the one that forked it ends, however that comes about."""
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def confine(limits: dict, hidden: list[str]) -> None:
+    """Take every power away that the student's code does not need. Runs as process 1 of the new namespaces.
+
+    Args:
+        limits: the fields of ``chainrule.grading.sandbox.Limits``, and ``mapped_bytes``, the address space that is taken already
+        hidden: files and folders of blocked modules, which are covered up
+    """
+    die_with_parent()
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # where the machine itself runs out of memory, this process goes first
     _call("mount", b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None)
     for folder in ("/tmp", "/dev/shm"):
         _mount_tmpfs(folder, limits["disk_megabytes"])
-    _mount_tmpfs("/proc", 1)  # hides the processes outside; a numerical exercise needs nothing from there
+    for path in hidden:
+        if os.path.isdir(path):
+            _mount_tmpfs(path, 1, MS_RDONLY)
+        else:
+            _call("mount", b"/dev/null", path.encode(), None, ctypes.c_ulong(MS_BIND), None)
+    _mount_tmpfs("/proc", 1, MS_RDONLY)  # hides the processes outside; a numerical exercise needs nothing from there
     os.chdir("/tmp")
     megabyte = 1 << 20
+    # Address space counts what torch has mapped already, so the student's share comes on top of it.
     for what, bound in (
+        (resource.RLIMIT_AS, limits["mapped_bytes"] + limits["memory_megabytes"] * megabyte),
         (resource.RLIMIT_CPU, limits["seconds"] + 1),
         (resource.RLIMIT_FSIZE, limits["disk_megabytes"] * megabyte),
         (resource.RLIMIT_NPROC, limits["processes"]),
         (resource.RLIMIT_NOFILE, 128),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (RLIMIT_SIGPENDING, 1000),
+        (RLIMIT_MSGQUEUE, 0),
     ):
         resource.setrlimit(what, (int(bound), int(bound)))
-    # Address space counts what torch has mapped already, so the student's share comes on top of it.
-    mapped = limits["mapped_bytes"]
-    bound = mapped + limits["memory_megabytes"] * megabyte
-    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
     _drop_capabilities()
     _filter_system_calls()

@@ -11,7 +11,7 @@ Run as a script inside bubblewrap by :mod:`chainrule.grading.sandbox`, with the 
 
 import base64
 import contextlib
-import json
+import gc
 import os
 import resource
 import select
@@ -20,11 +20,11 @@ import socket
 import sys
 import time
 
-sys.path[:0] = ["/sandbox/inside", "/sandbox/site"]  # under -I and -S nothing else but the standard library is there
+sys.path[:0] = ["/sandbox/inside", "/sandbox/site"]  # under -P, -s and -S nothing else but the standard library is there
 
 import inert
 import student
-from confine import confine, enter_namespaces
+from confine import confine, die_with_parent, enter_namespaces
 from wire import receive, send
 
 RESULT = 3  # the file descriptor on which the student's process answers
@@ -45,28 +45,49 @@ def _descendants(pid: int) -> list[int]:
     return below
 
 
-def _private_bytes(pid: int) -> int:
-    """Memory that the process shares with nobody: pages of torch that the fork shares do not count."""
+def _kilobytes(pid: int, *fields: str) -> int:
+    """The sum of some fields of a process's memory map; 0 for a process that has ended."""
     with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/smaps_rollup") as file:
-        return 1024 * sum(int(line.split()[1]) for line in file if line.startswith(("Private_Dirty", "Swap:")))
+        return sum(int(line.split()[1]) for line in file if line.startswith(fields))
     return 0
 
 
-def guard(job: dict) -> dict:
+def _memory(processes: list[int], torch_bytes: int, enough: int) -> int:
+    """Bytes that the student's processes take beside what the fork gave them of torch.
+
+    What several processes share counts in parts that sum to the whole, so that nothing is hidden by sharing it. The map of a process
+    takes a while to read; where even the whole of everything is below `enough`, that is the answer.
+    """
+    resident = 0
+    for pid in processes:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as file:
+            resident += int(file.read().split()[1]) * resource.getpagesize()
+    if resident <= enough:
+        return resident
+    fields = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
+    taken = 1024 * sum(_kilobytes(pid, *fields) for pid in processes)
+    return taken - torch_bytes * len(processes) // (len(processes) + 2)  # this process and the server share those pages too
+
+
+def guard(job: dict, hidden: list[str]) -> dict:
     """Fork the student, collect at most so much of what it says, and stop it at its limits."""
     limits = job["limits"]
     with open("/proc/self/statm") as file:
-        limits["mapped_bytes"] = int(file.read().split()[0]) * resource.getpagesize()
+        mapped, resident, shared = (int(pages) * resource.getpagesize() for pages in file.read().split()[:3])
+    limits["mapped_bytes"] = mapped
     result_read, result_write = os.pipe()
     printed_read, printed_write = os.pipe()
     ready_read, ready_write = os.pipe()
     leader = os.fork()
     if leader == 0:
         try:
-            _become_student(job, limits, result_write, printed_write, ready_write)
+            _become_student(job, limits, hidden, result_write, printed_write, ready_write)
         except BaseException as error:  # noqa: BLE001
-            os.write(READY, f"{type(error).__name__}: {error}".encode())
-        os._exit(1)
+            
+            with contextlib.suppress(OSError):  # closed once the walls stand
+                os.write(READY, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(1)
     os.close(result_write)
     os.close(printed_write)
     os.close(ready_write)
@@ -75,35 +96,45 @@ def guard(job: dict) -> dict:
         raise RuntimeError(f"the walls could not be set up: {said.decode(errors='replace') or 'no word'}")
     channels = {result_read: bytearray(), printed_read: bytearray()}
     most = {result_read: limits["result_bytes"], printed_read: limits["output_bytes"]}
-    deadline, stopped, next_look = time.monotonic() + limits["seconds"], None, 0.0
+    names = {result_read: "result", printed_read: "output"}
+
+    def collect(channel: int) -> str | None:
+        part = os.read(channel, 1 << 16)
+        if not part:
+            open_channels.discard(channel)
+        room = most[channel] - len(channels[channel])
+        channels[channel] += part[:room]
+        return names[channel] if len(part) > room else None
+
+    deadline, stopped, next_look = time.monotonic() + limits["seconds"], None, time.monotonic() + 0.05
     open_channels = set(channels)
     while open_channels and stopped is None:
-        ready, _, _ = select.select(list(open_channels), [], [], 0.02)
+        ready, _, _ = select.select(list(open_channels), [], [], 0.05)
         for channel in ready:
-            part = os.read(channel, 1 << 16)
-            if not part:
-                open_channels.discard(channel)
-                continue
-            room = most[channel] - len(channels[channel])
-            channels[channel] += part[:room]
-            if len(part) > room:
-                stopped = "output" if channel == printed_read else "result"
+            stopped = collect(channel) or stopped
         now = time.monotonic()
+        if channels[result_read].endswith(b'{"done": true}'):
+            break  # whatever it left running dies now
         if now > deadline:
             stopped = "time"
         elif now > next_look:
             next_look = now + 0.05
             processes = _descendants(leader)
-            if sum(map(_private_bytes, processes)) > limits["memory_megabytes"] << 20:
+            bound = limits["memory_megabytes"] << 20
+            if _memory(processes, resident - shared, bound) > bound:
                 stopped = "memory"
             elif len(processes) > limits["processes"] + 8:
                 stopped = "processes"
-        if channels[result_read].endswith(b'{"done": true}'):
-            break  # whatever it left running dies now
     for process in _descendants(leader)[1:2] + [leader]:  # process 1 of the namespace first: it takes all the others along
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     os.waitpid(leader, 0)
+    while open_channels and stopped is None:  # what was said before the end, and not read yet; nobody writes any more
+        ready, _, _ = select.select(list(open_channels), [], [], 5)
+        for channel in ready:
+            stopped = collect(channel)
+        if not ready:
+            raise RuntimeError("something of the submission outlived its namespace")
     return {
         "stopped": stopped,
         "result": base64.b64encode(channels[result_read]).decode(),
@@ -111,8 +142,9 @@ def guard(job: dict) -> dict:
     }
 
 
-def _become_student(job: dict, limits: dict, result_write: int, printed_write: int, ready_write: int) -> None:
+def _become_student(job: dict, limits: dict, hidden: list[str], result_write: int, printed_write: int, ready_write: int) -> None:
     """Leave the warden's namespaces, fork process 1 of the new ones, confine it, and run the submission there."""
+    die_with_parent()
     os.setsid()
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0), os.dup2(printed_write, 1), os.dup2(printed_write, 2)
@@ -125,7 +157,7 @@ def _become_student(job: dict, limits: dict, result_write: int, printed_write: i
         os.closerange(0, 4096)
         os.waitpid(first, 0)
         os._exit(0)
-    confine(limits)
+    confine(limits, hidden)
     os.write(READY, b"1")
     os.close(READY)
     student.run(job, os.fdopen(RESULT, "wb", closefd=False))
@@ -139,9 +171,9 @@ def serve(outside: socket.socket) -> None:
 
     inert.install()
     torch.set_num_threads(1)
-    torch.library.Library("aten", "IMPL")
     torch.logsumexp(torch.randn(8, 8) @ torch.randn(8, 8), 0)  # what torch sets up at its first use, it sets up here, once
-    student.block(receive(outside)["forbidden"])
+    hidden = student.block(receive(outside)["forbidden"])
+    gc.freeze()  # a collection in a forked process would touch, and so copy, every page that holds an object
     send(outside, {"ready": True})
     while True:
         select.select([outside], [], [])
@@ -150,12 +182,13 @@ def serve(outside: socket.socket) -> None:
         warden = os.fork()
         if warden == 0:
             try:
-                answer = guard(receive(outside))
+                answer = guard(receive(outside), hidden)
             except BaseException as error:  # noqa: BLE001  the grader must learn of any failure of ours
                 answer = {"broken": f"{type(error).__name__}: {error}"}
             send(outside, answer)
             os._exit(0)
-        os.waitpid(warden, 0)
+        if os.waitpid(warden, 0)[1] != 0:
+            return  # it was killed, by someone's hand or for want of memory: the grader starts a new room
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ __all__ = ["decode", "encode", "frame", "read_exactly", "receive", "send", "unpa
 LONGEST_TEXT = 100_000
 MOST_ITEMS = 100_000
 LARGEST_ARRAY = 32_000_000  # bytes
+MOST_MESSAGES = 20_000  # in one submission; an honest one has a few for each exercise
 
 
 def read_exactly(sock: socket.socket, size: int) -> bytes:
@@ -59,19 +60,19 @@ def frame(body: bytes) -> bytes:
 
 def unpack(stream: bytes) -> list[dict]:
     """Split what a student's process wrote into its messages; stops at the first that is broken or no JSON object."""
-    messages = []
-    while len(stream) >= 4:
-        (size,) = struct.unpack(">I", stream[:4])
-        if len(stream) < 4 + size:
+    messages, start = [], 0
+    while len(stream) - start >= 4 and len(messages) < MOST_MESSAGES:
+        (size,) = struct.unpack_from(">I", stream, start)
+        if len(stream) - start - 4 < size:
             break
         try:
-            message = json.loads(stream[4 : 4 + size])
+            message = json.loads(stream[start + 4 : start + 4 + size])
         except (ValueError, RecursionError):
             break
         if type(message) is not dict:
             break
         messages.append(message)
-        stream = stream[4 + size :]
+        start += 4 + size
     return messages
 
 
@@ -90,10 +91,10 @@ def encode(value):
     if kind in (int, float):
         return {"number": repr(value)[:400], "type": kind.__name__}
     if kind in (torch.Tensor, torch.nn.Parameter):
-        value = value.detach().cpu().contiguous()
+        value = value.detach().cpu()
         if value.dtype is torch.bfloat16:
-            return {"other": "torch.bfloat16"}
-        value, container = value.numpy(), "tensor"
+            value = value.float()  # numpy has no such type, and this one holds each of its numbers
+        value, container = value.contiguous().numpy(), "tensor"
         kind = numpy.ndarray
     else:
         container = "array"
@@ -101,6 +102,7 @@ def encode(value):
         array = numpy.ascontiguousarray(value)
         if array.dtype.kind not in "biuf" or array.nbytes > LARGEST_ARRAY:
             return {"other": f"{container} of {array.dtype} with {array.size} numbers"}
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         shape = [] if issubclass(kind, numpy.generic) else list(numpy.shape(value))
         data = base64.b64encode(array.tobytes()).decode()
         return {"array": data, "dtype": array.dtype.str, "shape": shape, "container": container}

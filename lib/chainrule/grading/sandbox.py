@@ -137,13 +137,20 @@ def require_sandbox() -> str:
     room = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     try:
         trial = subprocess.run(
-            [found, *_spaces(), *room, *drop, *inner], capture_output=True, text=True, errors="replace", timeout=30, check=False
+            [found, *_spaces(), *room, *drop, *inner],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SandboxUnavailable(f"bubblewrap is installed and does not run: {error}") from None
     if trial.returncode != 0:
         raise SandboxUnavailable(
-            "bubblewrap is installed but may not create user namespaces here (" + trial.stderr.strip()[-200:] + "): allow them, on "
+            "bubblewrap is installed but may not create user namespaces here ("
+            + trial.stderr.strip()[-200:]
+            + "): allow them, on "
             "Ubuntu with `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, in a container with its seccomp profile"
         )
     return found
@@ -211,7 +218,9 @@ class Sandbox:
         self.worker, self.forbidden = worker, forbidden
         self._process: subprocess.Popen | None = None
         self._socket: socket.socket | None = None
-        self._log = tempfile.TemporaryFile()  # what the room's own processes complain of; a pipe that nobody reads would fill up
+        self._log = (
+            tempfile.TemporaryFile()
+        )  # what the room's own processes complain of; a pipe that nobody reads would fill up
 
     def __enter__(self) -> "Sandbox":
         self.start()
@@ -232,12 +241,18 @@ class Sandbox:
         made = {Path("/"), Path("/usr")}
 
         def bind(folder: Path) -> None:
-            if not folder.is_dir() or folder.is_relative_to("/usr/bin") or any(f.is_relative_to("/usr/lib") for f in folder.parents):
+            if (
+                not folder.is_dir()
+                or folder.is_relative_to("/usr/bin")
+                or any(f.is_relative_to("/usr/lib") for f in folder.parents)
+            ):
                 return
             for parent in reversed(folder.parents):
                 if parent not in made:
                     made.add(parent)
-                    room.extend(["--perms", "0755", "--dir", str(parent)])  # bubblewrap's own default would shut the student out
+                    room.extend(
+                        ["--perms", "0755", "--dir", str(parent)]
+                    )  # bubblewrap's own default would shut the student out
             room.extend(["--ro-bind", str(folder), str(folder)])
 
         # Of the system only programs and libraries: /usr also holds what people install, check out and keep.
@@ -254,10 +269,20 @@ class Sandbox:
             for name in ("bin", "lib", "lib64"):
                 bind(base / name)
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        for library in {base / "lib" / version, Path("/usr/lib") / version, Path("/usr/lib/python3"), *Path("/usr/lib").glob("python3.*")}:
+        for library in {
+            base / "lib" / version,
+            Path("/usr/lib") / version,
+            Path("/usr/lib/python3"),
+            *Path("/usr/lib").glob("python3.*"),
+        }:
             for packages in (library / "site-packages", library / "dist-packages"):
                 if packages.is_dir():
-                    room += ["--tmpfs", str(packages), "--remount-ro", str(packages)]  # no package that we did not choose
+                    room += [
+                        "--tmpfs",
+                        str(packages),
+                        "--remount-ro",
+                        str(packages),
+                    ]  # no package that we did not choose
         for folder in ("/sandbox", "/sandbox/site", "/sandbox/site/chainrule"):
             room += ["--perms", "0755", "--dir", folder]
         room += ["--ro-bind", str(INSIDE), "/sandbox/inside"]
@@ -295,10 +320,17 @@ class Sandbox:
             self._log.seek(0)
             said = self._log.read().decode(errors="replace").strip()[-500:]
             raise SandboxUnavailable(f"the sandbox did not start: {said or problem or 'it ended without a word'}")
-        trial = self.run(["import os\npid = os.fork()\nif pid: print(os.waitpid(pid, 0)[1])\nelse: os._exit(0)"], [], seed=0, limits=Limits())
+        trial = self.run(
+            ["import os\npid = os.fork()\nif pid: print(os.waitpid(pid, 0)[1])\nelse: os._exit(0)"],
+            [],
+            seed=0,
+            limits=Limits(),
+        )
         if trial != Outcome([{"done": True}], "0\n", None):  # better no mark than one that a wall of our own has spoilt
             self.close()
-            raise SandboxUnavailable(f"the sandbox started, but a submission that only starts a process failed in it: {trial}")
+            raise SandboxUnavailable(
+                f"the sandbox started, but a submission that only starts a process failed in it: {trial}"
+            )
 
     def run(self, cells: list[str], exercises: list[dict], *, seed: int, limits: Limits) -> Outcome:
         """Run one submission: its cells, then each exercise on its encoded inputs.
@@ -327,7 +359,9 @@ class Sandbox:
         if answer is None or "broken" in answer:
             self.close()
             raise SandboxUnavailable(f"the sandbox broke down: {answer or 'its process is gone'}")
-        return Outcome(wire.unpack(base64.b64decode(answer["result"])), plain_text(answer["printed"]), answer["stopped"])
+        return Outcome(
+            wire.unpack(base64.b64decode(answer["result"])), plain_text(answer["printed"]), answer["stopped"]
+        )
 
     def close(self) -> None:
         """End the room with everything in it."""

@@ -62,14 +62,25 @@ def _filter_system_calls() -> None:
     }[machine]
     load, jump_equal, jump_greater, jump_set, give = 0x20, 0x15, 0x35, 0x45, 0x06
     allow, kill, refuse, unknown = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
-    namespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP
+    namespaces = (
+        CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP
+    )
     rules = [(load, 0, 0, 4), (jump_equal, 1, 0, architecture), (give, 0, 0, kill), (load, 0, 0, 0)]
     if machine == "x86_64":  # the x32 calls are the same calls under other numbers
         rules += [(jump_greater, 0, 1, 0x40000000), (give, 0, 0, kill)]
     for numbers in FORBIDDEN_CALLS.values():
         rules += [(jump_equal, 0, 1, numbers[column]), (give, 0, 0, refuse)]
-    rules += [(jump_equal, 0, 1, clone3), (give, 0, 0, unknown)]  # its flags lie in memory; the C library falls back to clone
-    rules += [(jump_equal, 0, 4, socket), (load, 0, 0, 16), (jump_equal, 0, 1, AF_UNIX), (give, 0, 0, allow), (give, 0, 0, refuse)]
+    rules += [
+        (jump_equal, 0, 1, clone3),
+        (give, 0, 0, unknown),
+    ]  # its flags lie in memory; the C library falls back to clone
+    rules += [
+        (jump_equal, 0, 4, socket),
+        (load, 0, 0, 16),
+        (jump_equal, 0, 1, AF_UNIX),
+        (give, 0, 0, allow),
+        (give, 0, 0, refuse),
+    ]
     rules += [(jump_equal, 0, 3, clone), (load, 0, 0, 16), (jump_set, 0, 1, namespaces), (give, 0, 0, refuse)]
     rules += [(give, 0, 0, allow)]
     code = b"".join(struct.pack("HBBI", operation, yes, no, k) for operation, yes, no, k in rules)

@@ -7,7 +7,15 @@ import types
 
 __all__ = ["install"]
 
-SILENT = ("matplotlib", "ipywidgets", "IPython", "chainrule.plots", "chainrule.explore", "chainrule.quiz", "chainrule.checks")
+SILENT = (
+    "matplotlib",
+    "ipywidgets",
+    "IPython",
+    "chainrule.plots",
+    "chainrule.explore",
+    "chainrule.quiz",
+    "chainrule.checks",
+)
 
 
 class Nothing:

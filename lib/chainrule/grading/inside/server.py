@@ -20,7 +20,10 @@ import socket
 import sys
 import time
 
-sys.path[:0] = ["/sandbox/inside", "/sandbox/site"]  # under -P, -s and -S nothing else but the standard library is there
+sys.path[:0] = [
+    "/sandbox/inside",
+    "/sandbox/site",
+]  # under -P, -s and -S nothing else but the standard library is there
 
 import inert
 import student
@@ -66,7 +69,9 @@ def _memory(processes: list[int], torch_bytes: int, enough: int) -> int:
         return resident
     fields = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
     taken = 1024 * sum(_kilobytes(pid, *fields) for pid in processes)
-    return taken - torch_bytes * len(processes) // (len(processes) + 2)  # this process and the server share those pages too
+    return taken - torch_bytes * len(processes) // (
+        len(processes) + 2
+    )  # this process and the server share those pages too
 
 
 def guard(job: dict, hidden: list[str]) -> dict:
@@ -82,8 +87,7 @@ def guard(job: dict, hidden: list[str]) -> dict:
     if leader == 0:
         try:
             _become_student(job, limits, hidden, result_write, printed_write, ready_write)
-        except BaseException as error:  # noqa: BLE001
-            
+        except BaseException as error:
             with contextlib.suppress(OSError):  # closed once the walls stand
                 os.write(READY, f"{type(error).__name__}: {error}".encode())
         finally:
@@ -125,7 +129,9 @@ def guard(job: dict, hidden: list[str]) -> dict:
                 stopped = "memory"
             elif len(processes) > limits["processes"] + 8:
                 stopped = "processes"
-    for process in _descendants(leader)[1:2] + [leader]:  # process 1 of the namespace first: it takes all the others along
+    for process in _descendants(leader)[1:2] + [
+        leader
+    ]:  # process 1 of the namespace first: it takes all the others along
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     os.waitpid(leader, 0)
@@ -142,13 +148,18 @@ def guard(job: dict, hidden: list[str]) -> dict:
     }
 
 
-def _become_student(job: dict, limits: dict, hidden: list[str], result_write: int, printed_write: int, ready_write: int) -> None:
+def _become_student(
+    job: dict, limits: dict, hidden: list[str], result_write: int, printed_write: int, ready_write: int
+) -> None:
     """Leave the warden's namespaces, fork process 1 of the new ones, confine it, and run the submission there."""
     die_with_parent()
     os.setsid()
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0), os.dup2(printed_write, 1), os.dup2(printed_write, 2)
-    result_write, ready_write = os.dup(result_write), os.dup(ready_write)  # above 4, so that neither is overwritten below
+    result_write, ready_write = (
+        os.dup(result_write),
+        os.dup(ready_write),
+    )  # above 4, so that neither is overwritten below
     os.dup2(result_write, RESULT), os.dup2(ready_write, READY)
     os.closerange(READY + 1, 4096)  # the socket that leads out is among them
     enter_namespaces()
@@ -171,7 +182,9 @@ def serve(outside: socket.socket) -> None:
 
     inert.install()
     torch.set_num_threads(1)
-    torch.logsumexp(torch.randn(8, 8) @ torch.randn(8, 8), 0)  # what torch sets up at its first use, it sets up here, once
+    torch.logsumexp(
+        torch.randn(8, 8) @ torch.randn(8, 8), 0
+    )  # what torch sets up at its first use, it sets up here, once
     hidden = student.block(receive(outside)["forbidden"])
     gc.freeze()  # a collection in a forked process would touch, and so copy, every page that holds an object
     send(outside, {"ready": True})
@@ -183,7 +196,7 @@ def serve(outside: socket.socket) -> None:
         if warden == 0:
             try:
                 answer = guard(receive(outside), hidden)
-            except BaseException as error:  # noqa: BLE001  the grader must learn of any failure of ours
+            except BaseException as error:
                 answer = {"broken": f"{type(error).__name__}: {error}"}
             send(outside, answer)
             os._exit(0)

@@ -166,12 +166,12 @@ def run(job: dict, pipe) -> None:
 
     limits = job["limits"]
     sys.stdout.reconfigure(line_buffering=True)  # the process may be ended before it could flush
-    random.seed(job["seed"]), numpy.random.seed(job["seed"] % 2**32), torch.manual_seed(job["seed"])  # noqa: NPY002
+    random.seed(job["seed"]), numpy.random.seed(job["seed"] % 2**32), torch.manual_seed(job["seed"])
     space = {"__name__": "__main__", "__builtins__": __builtins__}
     for index, source in enumerate(job["cells"], start=1):
         try:
-            exec(_code(source, f"<cell {index}>"), space)  # noqa: S102  that is what a sandbox is for
-        except BaseException as error:  # noqa: BLE001  a failed cell, sys.exit included, must not hide the others
+            exec(_code(source, f"<cell {index}>"), space)
+        except BaseException as error:
             _say(pipe, {"cell": index, "error": _explain(error, limits)})
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     waiting = list(job["exercises"])
@@ -186,7 +186,9 @@ def run(job: dict, pipe) -> None:
 def _answer_all(exercises: list[dict], space: dict, pipe, limits: dict) -> tuple[int, dict | None]:
     """Answer in a child until it ends or an exercise's time is over: how many it began, and the one that was stopped."""
     begun_read, begun_write = os.pipe()
-    pid = os.fork()  # a crash or a hang in one exercise leaves the others alone, and a fork with torch in it is not cheap
+    pid = (
+        os.fork()
+    )  # a crash or a hang in one exercise leaves the others alone, and a fork with torch in it is not cheap
     if pid == 0:
         with contextlib.suppress(BaseException):
             for exercise in exercises:
@@ -228,5 +230,5 @@ def _answer(exercise: dict, space: dict, pipe, limits: dict) -> None:
         try:
             value = encode(function(*[decode(item) for item in inputs]))
             _say(pipe, {"exercise": name, "case": index, "value": value})
-        except BaseException as error:  # noqa: BLE001  sys.exit and KeyboardInterrupt are answers too, wrong ones
+        except BaseException as error:
             _say(pipe, {"exercise": name, "case": index, "error": _explain(error, limits)})

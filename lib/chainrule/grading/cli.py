@@ -7,9 +7,12 @@ wrong; 3 the sandbox cannot be had here. A submission that is broken or hostile 
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import chainrule
@@ -39,9 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--site", default=SITE, help="address of the book for the links in feedback (default: %(default)s)")
     grade.add_argument("--json", action="store_true", help="print the summary as JSON, and nothing else, on standard output")
 
-    export = commands.add_parser("export", help="write the marks in an LMS's format", description="Write the marks of a graded folder for an LMS.")
+    export = commands.add_parser("export", help="write the marks in an LMS's format", description="Write the marks of a graded folder, those given by hand included.")
     export.add_argument("out", type=Path, help="the folder that `chainrule grade` filled")
-    export.add_argument("--format", required=True, choices=["csv", "canvas", "moodle", "gradescope", "lti"])
+    export.add_argument("--format", required=True, choices=["csv", "canvas", "moodle", "gradescope", "lti", "feedback"])
     export.add_argument("--to", type=Path, help="where to write (default: into the folder)")
 
     release = commands.add_parser("release", help="make the package that students get", description="Write the students' package of a chapter.")
@@ -63,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError, PermissionError, FileExistsError) as error:
         print(f"chainrule: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(f"chainrule: grading needs the package {error.name}: run `pip install 'chainrule[grading]'`", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nchainrule: stopped. What has been graded is kept; the same command goes on from here.", file=sys.stderr)
         return 130
@@ -77,25 +83,51 @@ def _sheet(out: Path, chapter: str, settings: Path | None):
     return Sheet(chapter, read_settings(settings, names), read_secret(out))
 
 
-def _grade(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """A folder for what a zip holds; those that killed runs have left behind are removed."""
+    import fcntl
 
-    from chainrule.grading import gradebook, report
-    from chainrule.grading.exports import marks_csv
-    from chainrule.grading.feedback import write_atomically, write_feedback
-    from chainrule.grading.run import Journal, grade_class
+    for left in out.glob("unpacked-*"):
+        with suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while a run still uses it
+                shutil.rmtree(left)
+            finally:
+                os.close(descriptor)
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=out) as folder:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(folder)
+        finally:
+            os.close(descriptor)
+
+
+def _grade(options: argparse.Namespace) -> int:
     from chainrule.grading.sandbox import require_sandbox
-    from chainrule.grading.submission import find_submissions
 
     if options.jobs < 1:
         raise ValueError(f"expected --jobs to be at least 1, got {options.jobs}")
     if options.scheduler is None:
         require_sandbox()
-    options.out.mkdir(parents=True, exist_ok=True)
-    sheet = _sheet(options.out, options.exercises, options.settings)
-    journal = Journal(options.out / "journal.sqlite")
-    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=options.out) as work:
-        submissions = find_submissions(options.submissions, Path(work))
+
+    from tqdm import tqdm
+
+    from chainrule.grading import formgrader, gradebook, report
+    from chainrule.grading.exports import marks_csv
+    from chainrule.grading.feedback import write_atomically, write_feedback
+    from chainrule.grading.run import Journal, grade_class
+    from chainrule.grading.submission import find_submissions
+
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    sheet = _sheet(out, options.exercises, options.settings)
+    journal = Journal(out / "journal.sqlite")
+    database = options.database if "://" in (options.database or "") else str(Path(options.database or out / "gradebook.db").resolve())
+    with _workplace(out) as work:
+        submissions = find_submissions(options.submissions, work)
         if not submissions:
             raise ValueError(f"expected at least one .ipynb in {options.submissions}, got none")
         todo = len(journal.missing(sheet, submissions))
@@ -108,45 +140,61 @@ def _grade(options: argparse.Namespace) -> int:
                 bar.update()
 
             failed = grade_class(sheet, submissions, journal, jobs=options.jobs, scheduler=options.scheduler, report=done)
-    database = options.database or options.out / "gradebook.db"
-    students = len({one.student for one in submissions})
-    with tqdm(total=students, desc="Gradebook", unit="student", file=sys.stderr) as bar:
-        gradebook.record(journal.counted(sheet, submissions), sheet, database, report=lambda _: bar.update())
-    write_feedback(journal.counted(sheet, submissions), options.out / "feedback", options.site)
-    summary = report.summarise(journal.counted(sheet, submissions))
-    write_atomically(options.out / "report.html", report.report_html(summary, sheet.chapter))
-    write_atomically(options.out / "marks.csv", marks_csv(journal.counted(sheet, submissions)))
+
+        def results():
+            return journal.counted(sheet, submissions)
+
+        with tqdm(total=len({one.student for one in submissions}), desc="Gradebook", unit="student", file=sys.stderr) as bar:
+            gradebook.record(results(), sheet, database, report=lambda _: bar.update())
+        if sheet.settings.by_hand:
+            formgrader.write_course(results(), sheet, submissions, database, out / "nbgrader")
+    marked = partial(gradebook.with_marks_by_hand, sheet=sheet, database=database)
+    write_feedback(marked(results()), out / "feedback", options.site)
+    summary = report.summarise(marked(results()))
+    write_atomically(out / "report.html", report.report_html(summary, sheet.chapter))
+    write_atomically(out / "marks.csv", marks_csv(marked(results())))
     manifest = {"chapter": sheet.chapter, "settings": str(options.settings.resolve()) if options.settings else None}
-    manifest["submissions"] = str(options.submissions.resolve())
-    write_atomically(options.out / "run.json", json.dumps(manifest, indent=1) + "\n")
+    manifest |= {"submissions": str(options.submissions.resolve()), "database": database, "site": options.site}
+    write_atomically(out / "run.json", json.dumps(manifest, indent=1) + "\n")
     if options.json:
         scores = {student: score for student, score, _, _ in summary.rows}
         facts = {"students": summary.students, "mean": summary.mean, "maximum": summary.maximum, "not_graded": failed, "scores": scores}
         print(json.dumps(facts | {"could_not_be_run": summary.ungradable, "late": summary.late}, ensure_ascii=True))
     else:
         print(report.text_report(summary))
-        print(f"Marks: {options.out / 'marks.csv'}   feedback: {options.out / 'feedback'}   report: {options.out / 'report.html'}")
+        print(f"Marks: {out / 'marks.csv'}   feedback: {out / 'feedback'}   report: {out / 'report.html'}")
+        if sheet.settings.by_hand:
+            print(f"Answers in words: run `jupyter lab` in {out / 'nbgrader'} and open nbgrader's formgrader.")
     if failed:
         print(f"chainrule: {failed} notebooks have no mark because their sandbox failed; run the command again.", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _export(options: argparse.Namespace) -> int:
-    from chainrule.grading import exports
-    from chainrule.grading.feedback import file_name, write_atomically
+    from chainrule.grading import exports, gradebook
+    from chainrule.grading.feedback import file_name, write_atomically, write_feedback
     from chainrule.grading.run import Journal
     from chainrule.grading.submission import find_submissions
 
-    manifest_path = options.out / "run.json"
+    out = options.out
+    manifest_path = out / "run.json"
     if not manifest_path.is_file():
-        raise ValueError(f"expected a folder that `chainrule grade` has filled, got {options.out}")
+        raise ValueError(f"expected a folder that `chainrule grade` has filled, got {out}")
     manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    sheet = _sheet(options.out, manifest["chapter"], Path(manifest["settings"]) if manifest["settings"] else None)
-    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=options.out) as work:
-        submissions = find_submissions(Path(manifest["submissions"]), Path(work))
-    results = Journal(options.out / "journal.sqlite").counted(sheet, submissions)
-    target = options.to or options.out / exports.EXPORTS[options.format]
-    if options.format == "gradescope":
+    sheet = _sheet(out, manifest["chapter"], Path(manifest["settings"]) if manifest["settings"] else None)
+    database = manifest["database"]
+    with _workplace(out) as work:
+        submissions = find_submissions(Path(manifest["submissions"]), work)
+    journal = Journal(out / "journal.sqlite")
+    missing = len(journal.missing(sheet, submissions))
+    if missing:
+        raise ValueError(f"{missing} of {len(submissions)} notebooks have no mark under these settings yet: run `chainrule grade` first")
+    gradebook.record(journal.counted(sheet, submissions), sheet, database)  # the penalty for lateness follows marks given by hand
+    results = gradebook.with_marks_by_hand(journal.counted(sheet, submissions), sheet, database)
+    target = options.to or out / exports.EXPORTS[options.format]
+    if options.format == "feedback":
+        write_feedback(results, target, manifest["site"])
+    elif options.format == "gradescope":
         target.mkdir(parents=True, exist_ok=True)
         for graded in results:
             folder = target / file_name(graded.student)
@@ -155,7 +203,7 @@ def _export(options: argparse.Namespace) -> int:
     else:
         text = {
             "csv": exports.marks_csv,
-            "canvas": lambda found: exports.canvas_csv(found, sheet.chapter),
+            "canvas": partial(exports.canvas_csv, assignment=sheet.chapter),
             "moodle": exports.moodle_csv,
             "lti": exports.lti_scores,
         }[options.format](results)

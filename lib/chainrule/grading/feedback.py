@@ -33,13 +33,22 @@ pre { border: 1px solid var(--line); padding: .5rem; max-height: 20rem; overflow
 INVISIBLE = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
+def printable(text: str) -> str:
+    """Text without characters that cannot be seen, that turn text around, or that steer a terminal.
+
+    >>> printable("a\\x1b[31mb\\u202ec\\x00")
+    'a�[31mb�c�'
+    """
+    return INVISIBLE.sub("\ufffd", text)
+
+
 def safe(text: str) -> str:
     """Text that may stand anywhere in the HTML: escaped, and without characters that cannot be seen or that turn text around.
 
     >>> safe("<script>alert('hi')</script>")
     '&lt;script&gt;alert(&#x27;hi&#x27;)&lt;/script&gt;'
     """
-    return html.escape(INVISIBLE.sub("\ufffd", text), quote=True)
+    return html.escape(printable(text), quote=True)
 
 
 def _points(value: float) -> str:
@@ -47,14 +56,16 @@ def _points(value: float) -> str:
 
 
 def _exercise(one: ExerciseResult, site: str) -> str:
-    full = one.earned == one.points
+    full = one.earned >= one.points
     page = f"{site}chapters/{one.page}.html"
     parts = [
         f'<section class="{"full" if full else "part"}">',
         f'<p class="marks">{_points(one.earned)} of {_points(one.points)} points</p>',
         f"<h2>{safe(one.title)} <code>{safe(one.name)}</code></h2>",
-        f"<p>{one.right} of {one.cases} inputs right.</p>",
+        f"<p>{one.right} of {one.cases} inputs right.</p>" if one.cases else "",
     ]
+    if full and one.sentence:
+        parts.append(f"<p>{safe(one.sentence)}</p>")
     if not full:
         facts = [("Input", one.inputs), ("Returned", one.returned), ("Expected", one.expected)]
         shown = "".join(f"<dt>{what}</dt><dd><code>{safe(value)}</code></dd>" for what, value in facts if value)
@@ -104,18 +115,18 @@ def file_name(student: str) -> str:
     """A file name for a student that is safe on every system and that no other student has.
 
     >>> file_name("Ada Lovelace"), file_name("../../etc/passwd")
-    ('Ada-Lovelace-76740216', 'etc-passwd-3754d6cb')
+    ('Ada-Lovelace-7674021617159190', 'etc-passwd-3754d6cb3a38e118')
     """
     readable = re.sub(r"[^A-Za-z0-9]+", "-", student).strip("-")[:40]
-    return f"{readable or 'student'}-{sha256(student.encode()).hexdigest()[:8]}"
+    return f"{readable or 'student'}-{sha256(student.encode(errors="surrogatepass")).hexdigest()[:16]}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write a file, given whole or in parts, so that a reader sees the old one or the new one, never a piece; only its owner may read it."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="") as file:
+            file.writelines([text] if isinstance(text, str) else text)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -1,25 +1,32 @@
 """The gradebook is nbgrader's own, so that its formgrader and its exporters work on our marks.
 
-A SQLite file by default, PostgreSQL by URL. Marks of one student are written in one transaction; writing them again changes nothing, and
-a mark that a person gave by hand (``manual_score``) is never touched. Two graders may write at once: whoever comes second
+A SQLite file by default, PostgreSQL by URL. All marks of a student are written in one transaction; writing them again changes nothing,
+and a mark that a person gave by hand (``manual_score``) is never touched. Two graders may write at once: whoever comes second
 finds the first one's rows and updates them.
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from chainrule.grading.results import Graded
+from sqlalchemy import insert, select, update
+
+from chainrule.grading.feedback import file_name, printable
+from chainrule.grading.results import ExerciseResult, Graded
 from chainrule.grading.run import Sheet
 
-__all__ = ["database_url", "read_marks", "record"]
+__all__ = ["database_url", "open_gradebook", "read_marks", "record", "student_id", "with_marks_by_hand"]
 
 PATIENCE = 60.0  # seconds to wait for another grader's lock
+BATCH = 100  # students in one transaction
 T = TypeVar("T")
 
 
@@ -31,6 +38,19 @@ def database_url(database: str | Path) -> str:
     """
     text = str(database)
     return text if "://" in text else f"sqlite:///{text}?timeout={PATIENCE:.0f}"
+
+
+def student_id(student: str) -> str:
+    """The student's name in the gradebook: the own one, or a plain one where that could do harm.
+
+    nbgrader uses it as the name of a folder, and writes it into CSV and pages as it is.
+
+    >>> student_id("Ada Lovelace"), student_id("=1+1")
+    ('Ada Lovelace', '1-1-bac90eef5bf3aecd')
+    """
+    plain = re.fullmatch(r"\w[\w .@'-]*", student) and not student.endswith((" ", ".")) and len(student.encode()) <= 120
+    # A name that looks like one made here could be another student's.
+    return student if plain and not re.search(r"-[0-9a-f]{16}$", student) else file_name(student)
 
 
 def _patiently(book, work: Callable[[], T]) -> T:
@@ -88,6 +108,9 @@ def open_gradebook(database: str | Path, course: str = "default_course"):
 def record(results: Iterable[Graded], sheet: Sheet, database: str | Path, report: Callable[[Graded], None] = lambda _: None) -> int:
     """Write results into the gradebook.
 
+    nbgrader's own calls write one student in about ten commits and load every score there is to find one row, so the
+    rows of :data:`BATCH` students are written together here, through nbgrader's own tables, in one transaction.
+
     Args:
         results: for each student the attempt that counts
         sheet: what was graded; its exercises become the assignment's graded cells
@@ -98,51 +121,163 @@ def record(results: Iterable[Graded], sheet: Sheet, database: str | Path, report
         How many students were written.
     """
     count = 0
+    results = iter(results)
     with closing(open_gradebook(database)) as book:
-        _patiently(book, lambda: _assignment(book, sheet))
-        for graded in results:
-            _patiently(book, lambda graded=graded: _student(book, sheet.chapter, graded))
-            report(graded)
-            count += 1
-            if count % 100 == 0:
-                book.db.expire_all()  # the session would keep every row that it has seen
-                book.db.expunge_all()
+        cells = _patiently(book, lambda: _assignment(book, sheet))
+        while batch := list(islice(results, BATCH)):
+            _patiently(book, lambda batch=batch: _students(book, cells, batch, sheet.settings.by_hand))
+            for graded in batch:
+                report(graded)
+            count += len(batch)
+            book.db.expunge_all()  # the session would keep every row that it has seen
     return count
 
 
-def _assignment(book, sheet: Sheet) -> None:
-    book.update_or_create_assignment(sheet.chapter)
-    book.update_or_create_notebook(sheet.chapter, sheet.chapter)
-    for one, points in zip(sheet.exercises, sheet.points, strict=True):
-        book.update_or_create_grade_cell(one.name, sheet.chapter, sheet.chapter, max_score=points, cell_type="code")
-        book.update_or_create_solution_cell(one.name, sheet.chapter, sheet.chapter)
+@dataclass(frozen=True)
+class _Cells:
+    """The identifiers of an assignment's rows: its own, its notebook's, and by name those of what is graded and commented."""
+
+    assignment: str
+    notebook: str
+    grades: dict[str, str]
+    comments: dict[str, str]
 
 
-def _student(book, assignment: str, graded: Graded) -> None:
-    book.update_or_create_student(graded.student)
-    # Naive UTC is what nbgrader stores.
-    when = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
-    submission = book.update_or_create_submission(assignment, graded.student, timestamp=when)
-    notebook = submission.notebooks[0]
-    earned = {one.name: one.earned for one in graded.exercises}
-    for grade in notebook.grades:
-        if grade.cell.name in earned:
-            grade.auto_score = earned[grade.cell.name]
-            grade.needs_manual_grade = False
-    words = {one.name: " ".join(filter(None, (one.sentence, one.hint))) for one in graded.exercises}
-    for comment in notebook.comments:
-        if comment.cell.name in words:
-            comment.auto_comment = words[comment.cell.name][:2000]
-    notebook.late_submission_penalty = sum(earned.values()) * graded.penalty
+def _assignment(book, sheet: Sheet) -> _Cells:
+    chapter = sheet.chapter
+    assignment = book.update_or_create_assignment(chapter)
+    if sheet.settings.deadline is not None:
+        assignment.duedate = _naive(sheet.settings.deadline)
+    notebook = book.update_or_create_notebook(chapter, chapter)
+    about = [(one.name, points, "code") for one, points in zip(sheet.exercises, sheet.points, strict=True)]
+    about += [(name, points, "markdown") for name, points in sheet.settings.by_hand.items()]
+    grades, comments = {}, {}
+    for name, points, kind in about:
+        grades[name] = book.update_or_create_grade_cell(name, chapter, chapter, max_score=points, cell_type=kind).id
+        comments[name] = book.update_or_create_solution_cell(name, chapter, chapter).id
+        book.update_or_create_source_cell(name, chapter, chapter, cell_type=kind, source="")
     book.db.commit()
+    return _Cells(assignment.id, notebook.id, grades, comments)
+
+
+def _naive(seconds: float) -> datetime:
+    """A time as nbgrader stores it: UTC, without saying so."""
+    return datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None, microsecond=0)
+
+
+def _students(book, cells: _Cells, batch: list[Graded], by_hand: dict[str, float]) -> None:
+    """Write the rows of some students in one transaction; rows that are there are kept, and only our own columns change."""
+    from nbgrader.api import Comment, Grade, Student, SubmittedAssignment, SubmittedNotebook, new_uuid
+
+    database = book.db
+    names = [student_id(graded.student) for graded in batch]
+    known = set(database.scalars(select(Student.id).where(Student.id.in_(names))))
+    _insert(database, Student, [{"id": name} for name in names if name not in known])
+
+    query = select(SubmittedAssignment.student_id, SubmittedAssignment.id)
+    query = query.where(SubmittedAssignment.assignment_id == cells.assignment, SubmittedAssignment.student_id.in_(names))
+    submissions = dict(database.execute(query).tuples())
+    fresh = {name: new_uuid() for name in names if name not in submissions}
+    rows = [{"id": fresh[name], "assignment_id": cells.assignment, "student_id": name} for name in fresh]
+    _insert(database, SubmittedAssignment, rows)
+    submissions |= fresh
+
+    query = select(SubmittedNotebook.assignment_id, SubmittedNotebook.id).where(SubmittedNotebook.notebook_id == cells.notebook)
+    notebooks = dict(database.execute(query.where(SubmittedNotebook.assignment_id.in_(submissions.values()))).tuples())
+    fresh = {one: new_uuid() for one in submissions.values() if one not in notebooks}
+    _insert(database, SubmittedNotebook, [{"id": fresh[one], "assignment_id": one, "notebook_id": cells.notebook} for one in fresh])
+    notebooks |= fresh
+    notebook_of = {name: notebooks[submissions[name]] for name in names}
+
+    wanted = list(notebook_of.values())
+    query = select(Grade.notebook_id, Grade.cell_id, Grade.id, Grade.manual_score, Grade.extra_credit)
+    grades = {(one, cell): rest for one, cell, *rest in database.execute(query.where(Grade.notebook_id.in_(wanted)))}
+    query = select(Comment.notebook_id, Comment.cell_id, Comment.id).where(Comment.notebook_id.in_(wanted))
+    comments = {(one, cell): number for one, cell, number in database.execute(query)}
+
+    new_grades, old_grades, new_comments, old_comments, penalties, times = [], [], [], [], [], []
+    for graded in batch:
+        notebook, total = notebook_of[student_id(graded.student)], 0.0
+        earned = {one.name: one.earned for one in graded.exercises}
+        words = {one.name: printable(" ".join(filter(None, (one.sentence, one.hint)))[:2000]) for one in graded.exercises}
+        for name, cell in cells.grades.items():
+            number, manual, extra = grades.get((notebook, cell), (None, None, None))
+            total += (extra or 0.0) + (manual if manual is not None else earned.get(name, 0.0))
+            row = {"auto_score": earned.get(name), "needs_manual_grade": False}
+            if number is None:
+                keys = {"id": new_uuid(), "notebook_id": notebook, "cell_id": cell}
+                new_grades.append(keys | row | {"needs_manual_grade": name in by_hand})
+            elif name in earned:  # what a person marks is that person's alone
+                old_grades.append({"id": number} | row)
+        for name, cell in cells.comments.items():
+            number = comments.get((notebook, cell))
+            if number is None:
+                new_comments.append({"id": new_uuid(), "notebook_id": notebook, "cell_id": cell, "auto_comment": words.get(name)})
+            elif name in words:
+                old_comments.append({"id": number, "auto_comment": words[name]})
+        penalties.append({"id": notebook, "late_submission_penalty": total * graded.penalty})
+        times.append({"id": submissions[student_id(graded.student)], "timestamp": graded.submitted and _naive(graded.submitted)})
+    _insert(database, Grade, new_grades)
+    _insert(database, Comment, new_comments)
+    for table, rows in ((Grade, old_grades), (Comment, old_comments), (SubmittedNotebook, penalties), (SubmittedAssignment, times)):
+        if rows:
+            database.execute(update(table), rows)
+    database.commit()
+
+
+def _insert(database, table, rows: list[dict]) -> None:
+    if rows:
+        database.execute(insert(table), rows)
 
 
 def read_marks(database: str | Path, assignment: str) -> dict[str, float]:
-    """Student -> score as nbgrader sees it, the penalty for lateness taken off."""
+    """Student's name in the gradebook -> score as nbgrader sees it, marks by hand included, the penalty for lateness taken off."""
     with closing(open_gradebook(database)) as book:
+        penalties = _penalties(book, assignment)
         rows = book.submission_dicts(assignment)
-        penalty = {
-            one.student_id: sum(notebook.late_submission_penalty or 0.0 for notebook in one.notebooks)
-            for one in book.assignment_submissions(assignment)
-        }
-        return {row["student"]: round(row["score"] - penalty.get(row["student"], 0.0), 3) for row in rows}
+        return {row["student"]: round(max(0.0, row["score"] - penalties[row["student"]]), 3) for row in rows}
+
+
+def _penalties(book, assignment: str) -> dict[str, float]:
+    from nbgrader.api import Assignment, SubmittedAssignment, SubmittedNotebook
+
+    query = select(SubmittedAssignment.student_id, SubmittedNotebook.late_submission_penalty)
+    query = query.join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+    query = query.join(Assignment, Assignment.id == SubmittedAssignment.assignment_id).where(Assignment.name == assignment)
+    return {student: penalty or 0.0 for student, penalty in book.db.execute(query)}
+
+
+def with_marks_by_hand(results: Iterable[Graded], sheet: Sheet, database: str | Path) -> Iterator[Graded]:
+    """The same results with what people have changed or added in the gradebook; their penalty takes off the same share."""
+    from nbgrader.api import Assignment, BaseCell, Grade, SubmittedAssignment, SubmittedNotebook
+
+    query = select(SubmittedAssignment.student_id, BaseCell.name, Grade.manual_score, Grade.extra_credit, Grade.needs_manual_grade)
+    query = query.join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+    query = query.join(Grade, Grade.notebook_id == SubmittedNotebook.id).join(BaseCell, BaseCell.id == Grade.cell_id)
+    query = query.join(Assignment, Assignment.id == SubmittedAssignment.assignment_id).where(Assignment.name == sheet.chapter)
+    results = iter(results)
+    with closing(open_gradebook(database)) as book:
+        while batch := list(islice(results, BATCH)):
+            names = [student_id(graded.student) for graded in batch]
+            found: dict[str, dict[str, tuple]] = {}
+            for student, name, *marks in book.db.execute(query.where(SubmittedAssignment.student_id.in_(names))):
+                found.setdefault(student, {})[name] = marks
+            for graded in batch:
+                yield _changed(graded, sheet, found.get(student_id(graded.student), {}))
+            book.db.rollback()
+
+
+def _changed(graded: Graded, sheet: Sheet, marks: dict[str, tuple]) -> Graded:
+    exercises = []
+    for one in graded.exercises:
+        manual, extra, _ = marks.get(one.name, (None, None, False))
+        if manual is not None or extra:
+            earned = (one.earned if manual is None else manual) + (extra or 0.0)
+            one = replace(one, earned=earned, sentence=f"{one.sentence} A person has set this mark.".strip())
+        exercises.append(one)
+    for name, points in sheet.settings.by_hand.items():
+        manual, extra, waiting = marks.get(name, (None, None, True))
+        sentence = "This answer waits for a person to mark it." if waiting else "A person has set this mark."
+        page = sheet.exercises[0].page
+        exercises.append(ExerciseResult(name, "Answer in words", page, points, (manual or 0.0) + (extra or 0.0), 0, 0, sentence))
+    return replace(graded, exercises=tuple(exercises))

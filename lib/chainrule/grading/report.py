@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chainrule import plots
-from chainrule.grading.feedback import POLICY, STYLE, safe
+from chainrule.grading.feedback import POLICY, STYLE, printable, safe
 from chainrule.grading.results import Graded
 
 __all__ = ["Summary", "report_html", "summarise", "text_report"]
@@ -58,8 +58,8 @@ def summarise(results: Iterable[Graded]) -> Summary:
         summary.shares[min(int(share * BINS + 1e-9), BINS - 1)] += 1
         for one in graded.exercises:
             title, points, earned, full = summary.earned.get(one.name, (one.title, one.points, 0.0, 0))
-            summary.earned[one.name] = (title, points, earned + one.earned, full + (one.earned == one.points))
-        remark = graded.problems[0] if graded.problems else ""
+            summary.earned[one.name] = (title, points, earned + one.earned, full + (one.earned >= one.points))
+        remark = printable(" ".join(graded.problems[0].split())) if graded.problems else ""
         summary.rows.append((graded.student, graded.score, graded.maximum, remark))
     return summary
 

@@ -1,7 +1,7 @@
 """What grading one submission found: plain records that survive a journey through JSON unchanged."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 __all__ = ["ExerciseResult", "Graded"]
 
@@ -52,9 +52,11 @@ class Graded:
         exercises: one result an exercise, in the order of the sheet
         problems: sentences about the submission as a whole: unreadable, a limit that it hit, a cell that failed
         printed: what it printed, cut
+        submitted: when it came, in seconds since 1970, or None
         late_seconds: how long after the deadline it came, 0 where it was in time
         penalty: share of the marks that lateness costs, from 0 to 1
         gradable: False where nothing could be run
+        attempt: which of the student's attempts this is
 
     >>> one = Graded("ada", "ada.ipynb", "00", "none", 1, (ExerciseResult("f", "F", "none", 2.0, 1.5, 3, 4),))
     >>> one.score, one.maximum, Graded.from_json(one.to_json()) == one
@@ -72,7 +74,8 @@ class Graded:
     late_seconds: float = 0.0
     penalty: float = 0.0
     gradable: bool = True
-    attempt: int = field(default=1)
+    attempt: int = 1
+    submitted: float | None = None
 
     @property
     def maximum(self) -> float:
@@ -85,8 +88,8 @@ class Graded:
         return round(sum(exercise.earned for exercise in self.exercises) * (1 - self.penalty), 3)
 
     def to_json(self) -> str:
-        """All fields as one JSON object."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+        """All fields as one JSON object, in ASCII: a student's text may hold what is no valid Unicode."""
+        return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Graded":

@@ -5,13 +5,16 @@ missing or changed, and nothing twice. A result is found again by student, file 
 it depends on. Over several machines the same function runs on the workers of a dask.distributed cluster.
 """
 
+import ctypes
 import hashlib
 import inspect
 import json
 import multiprocessing
 import os
 import secrets
+import signal
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
@@ -71,7 +74,7 @@ class Sheet:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of all that a result depends on besides the submission: rules, records, library and the secret."""
-        records = [inspect.getsource(inspect.getmodule(one.reference)) for one in self.exercises]
+        records = sorted({inspect.getsource(sys.modules[one.reference.__module__]) for one in self.exercises})
         parts = [self.chapter, asdict(self.settings), records, chainrule.__version__, torch.__version__, self.secret.hex()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -128,6 +131,7 @@ def grade_one(sheet: Sheet, submission: Submission, data: bytes | None) -> Grade
         "late_seconds": late,
         "penalty": sheet.settings.penalty(late),
         "attempt": submission.attempt,
+        "submitted": submission.submitted,
     }
     problem, cells = submission.problem, []
     if not problem:
@@ -164,6 +168,7 @@ class Journal:
 
     def __init__(self, path: Path):
         self.path = path
+        self._writer: sqlite3.Connection | None = None
         with closing(self._connect()) as database, database:
             database.execute(
                 "CREATE TABLE IF NOT EXISTS graded (student TEXT, file TEXT, digest TEXT, late REAL, fingerprint TEXT, record TEXT,"
@@ -189,7 +194,9 @@ class Journal:
 
     def keep(self, sheet: Sheet, one: Submission, graded: Graded) -> None:
         """Write one result, in a transaction of its own; a second grader's same result changes nothing."""
-        with closing(self._connect()) as database, database:
+        if self._writer is None:
+            self._writer = self._connect()
+        with self._writer as database:
             database.execute("INSERT OR IGNORE INTO graded VALUES (?, ?, ?, ?, ?, ?)", (*self._key(sheet, one), graded.to_json()))
 
     def counted(self, sheet: Sheet, submissions: list[Submission]) -> Iterator[Graded]:
@@ -249,35 +256,61 @@ def _data(one: Submission) -> bytes | None:
 
 
 def _on_this_machine(sheet: Sheet, waiting: list[Submission], journal: Journal, jobs: int, report: Callable) -> int:
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    left, tries, failed = list(reversed(waiting)), dict.fromkeys(waiting, 0), 0
+    left, suspects, failed = list(reversed(waiting)), [], 0
     while left:
-        running: dict[Future, Submission] = {}
-        with ProcessPoolExecutor(min(jobs, len(left)), mp_context=context, initializer=_one_thread) as pool:
-            try:
-                while left or running:
-                    while left and len(running) < 2 * jobs:  # bounded, so that a large class stays small in memory
-                        one = left.pop()
-                        running[pool.submit(grade_one, sheet, one, _data(one))] = one
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        one = running[future]
-                        if isinstance(future.exception(), BrokenExecutor):
-                            raise future.exception()
-                        del running[future]
-                        failed += _settle(sheet, one, future, journal, report)
-            except BrokenExecutor:  # a worker process died; all that ran with it starts again in a new pool
-                for one in running.values():
-                    tries[one] += 1
-                    if tries[one] < TRIES:
-                        left.append(one)
-                    else:
-                        failed += 1
-                        report(one, None, f"the process that graded it died {TRIES} times")
+        more, ran = _pool(sheet, left, journal, jobs, report)
+        failed += more
+        suspects += ran
+    for one in suspects:  # something killed a worker: each of those that ran at that moment gets workers of its own
+        again = [one]
+        for _ in range(TRIES - 1):
+            more, again = _pool(sheet, again, journal, 1, report)
+            failed += more
+            if not again:
+                break
+        else:
+            failed += 1
+            report(one, None, f"the process that graded it died {TRIES} times")
     return failed
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)  # the workers share the cores among themselves
+def _pool(sheet: Sheet, left: list[Submission], journal: Journal, jobs: int, report: Callable) -> tuple[int, list[Submission]]:
+    """Grade what is left, last first, until a worker dies: how many failed, and what was running when that happened."""
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    running: dict[Future, Submission] = {}
+    failed = 0
+    with ProcessPoolExecutor(min(jobs, len(left)), mp_context=context, initializer=_prepare, initargs=(os.getpid(),)) as pool:
+        try:
+            while left or running:
+                while left and len(running) < 2 * jobs:  # bounded, so that a large class stays small in memory
+                    try:
+                        data = _data(left[-1])
+                    except OSError as error:
+                        report(left.pop(), None, f"its file can no longer be read: {error.strerror}")
+                        failed += 1
+                        continue
+                    future = pool.submit(grade_one, sheet, left[-1], data)
+                    running[future] = left.pop()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    if isinstance(future.exception(), BrokenExecutor):
+                        raise future.exception()
+                    failed += _settle(sheet, running.pop(future), future, journal, report)
+        except BrokenExecutor:
+            return failed, list(running.values())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return failed, []
+
+
+def _prepare(grader: int) -> None:
+    """What a worker process does first: share the cores with the others, and end when the grader ends, however that happens."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader decides what a key pressed in its terminal means
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+        if os.getppid() != grader:
+            os._exit(1)
 
 
 def _settle(sheet: Sheet, one: Submission, future: Future, journal: Journal, report: Callable) -> int:

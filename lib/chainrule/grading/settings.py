@@ -11,12 +11,16 @@
     [points]                                  # the exercise's own, where nothing stands here
     entropy = 5
 
+    [by_hand]                                 # answers in words: the tag of their Markdown cell, and their points
+    why_entropy = 4
+
     [limits]                                  # see chainrule.grading.sandbox.Limits
     seconds = 60
     seconds_per_exercise = 10
 """
 
 import math
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, time, timezone
@@ -40,6 +44,7 @@ class Settings:
         largest_penalty: the most that lateness costs, from 0 to 1
         attempts: which of several attempts counts, ``best`` or ``last``
         points: exercise -> points, for those that differ from the book's
+        by_hand: answer in words -> points, for those that a person marks
         limits: what one submission may use
         seconds_per_exercise: time for one exercise
     """
@@ -50,6 +55,7 @@ class Settings:
     largest_penalty: float = 1.0
     attempts: str = "best"
     points: dict[str, float] = field(default_factory=dict)
+    by_hand: dict[str, float] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     seconds_per_exercise: float = 10.0
 
@@ -93,7 +99,7 @@ def read_settings(path: Path | None, names: list[str]) -> Settings:
         raise ValueError(f"settings: cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"settings: {path} is no TOML: {error}") from None
-    known = {"deadline", "grace_minutes", "penalty_per_day", "largest_penalty", "attempts", "points", "limits"}
+    known = {"deadline", "grace_minutes", "penalty_per_day", "largest_penalty", "attempts", "points", "by_hand", "limits"}
     if set(raw) - known:
         raise ValueError(f"settings: expected only {', '.join(sorted(known))}, got {', '.join(sorted(set(raw) - known))}")
     values: dict = {}
@@ -112,14 +118,26 @@ def read_settings(path: Path | None, names: list[str]) -> Settings:
     if raw.get("attempts", "best") not in ("best", "last"):
         raise ValueError(f"settings: expected attempts to be 'best' or 'last', got {raw['attempts']!r}")
     values["attempts"] = raw.get("attempts", "best")
-    points, limits = raw.get("points", {}), dict(raw.get("limits", {}))
+    points, limits = raw.get("points", {}), raw.get("limits", {})
+    if not isinstance(limits, dict):
+        raise ValueError(f"settings: expected limits to be a table, got {limits!r}")
+    limits = dict(limits)
     if not isinstance(points, dict) or set(points) - set(names):
         raise ValueError(f"settings: expected points of exercises of this sheet ({', '.join(names)}), got {points!r}")
     values["points"] = {name: _number(f"points of {name}", value, 0, 1e6) for name, value in points.items()}
+    by_hand = raw.get("by_hand", {})
+    if not isinstance(by_hand, dict) or not all(re.fullmatch(r"[a-z][a-z0-9_-]{0,59}", name) for name in by_hand) or set(by_hand) & set(names):
+        raise ValueError(
+            "settings: expected names in by_hand of lower-case letters, digits, - and _, none of them an exercise's, "
+            f"got {', '.join(map(repr, by_hand)) if isinstance(by_hand, dict) else repr(by_hand)}"
+        )
+    values["by_hand"] = {name: _number(f"points of {name}", value, 0, 1e6) for name, value in by_hand.items()}
     if "seconds_per_exercise" in limits:
         values["seconds_per_exercise"] = _number("seconds_per_exercise", limits.pop("seconds_per_exercise"), 0.1, 3600)
     allowed = {one.name for one in fields(Limits)}
     if set(limits) - allowed:
         raise ValueError(f"settings: expected limits among {', '.join(sorted(allowed))}, got {', '.join(sorted(set(limits) - allowed))}")
-    values["limits"] = Limits(**{name: _number(name, value, 1, 1e12) for name, value in limits.items()})
+    for name, value in limits.items():
+        limits[name] = _number(name, value, 1, 1e12) if name == "seconds" else int(_number(name, value, 1, 1e12))
+    values["limits"] = Limits(**limits)
     return Settings(**values)

@@ -73,10 +73,12 @@ def notebooks() -> None:
 def test() -> None:
     """Build everything and run the whole test suite."""
     from tools.browser import BrowserError, ensure_browser
+    from tools.system import ProgramError, ensure_programs
 
     try:
         ensure_browser()
-    except BrowserError as error:
+        ensure_programs()
+    except (BrowserError, ProgramError) as error:
         raise BuildError(str(error)) from error
     build()
     # In place of this program: pytest's closing line is the last one, and its exit code is ours.

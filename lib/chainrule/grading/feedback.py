@@ -118,7 +118,8 @@ def file_name(student: str) -> str:
     ('Ada-Lovelace-7674021617159190', 'etc-passwd-3754d6cb3a38e118')
     """
     readable = re.sub(r"[^A-Za-z0-9]+", "-", student).strip("-")[:40]
-    return f"{readable or 'student'}-{sha256(student.encode(errors="surrogatepass")).hexdigest()[:16]}"
+    digest = sha256(student.encode(errors="surrogatepass")).hexdigest()
+    return f"{readable or 'student'}-{digest[:16]}"
 
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import insert, select, update
 
@@ -144,20 +144,31 @@ class _Cells:
 
 
 def _assignment(book, sheet: Sheet) -> _Cells:
-    chapter = sheet.chapter
+    from nbgrader.api import GradeCell, Notebook, SolutionCell, SourceCell
+
+    chapter, database = sheet.chapter, book.db
     assignment = book.update_or_create_assignment(chapter)
     if sheet.settings.deadline is not None:
         assignment.duedate = _naive(sheet.settings.deadline)
-    notebook = book.update_or_create_notebook(chapter, chapter)
+    query = select(Notebook.id).where(Notebook.name == chapter, Notebook.assignment_id == assignment.id)
+    notebook = database.scalars(query).one_or_none() or book.add_notebook(chapter, chapter).id
     about = [(one.name, points, "code") for one, points in zip(sheet.exercises, sheet.points, strict=True)]
     about += [(name, points, "markdown") for name, points in sheet.settings.by_hand.items()]
-    grades, comments = {}, {}
+    there = {table: _named(database, table, notebook) for table in (GradeCell, SolutionCell, SourceCell)}
     for name, points, kind in about:
-        grades[name] = book.update_or_create_grade_cell(name, chapter, chapter, max_score=points, cell_type=kind).id
-        comments[name] = book.update_or_create_solution_cell(name, chapter, chapter).id
-        book.update_or_create_source_cell(name, chapter, chapter, cell_type=kind, source="")
-    book.db.commit()
-    return _Cells(assignment.id, notebook.id, grades, comments)
+        grade = there[GradeCell].setdefault(name, GradeCell(name=name, notebook_id=notebook))
+        grade.max_score, grade.cell_type = points, kind
+        there[SolutionCell].setdefault(name, SolutionCell(name=name, notebook_id=notebook))
+        source = there[SourceCell].setdefault(name, SourceCell(name=name, notebook_id=notebook, source=""))
+        source.cell_type = kind
+    database.add_all([cell for table in there.values() for cell in table.values()])
+    database.commit()
+    grades, comments = ({name: there[table][name].id for name, _, _ in about} for table in (GradeCell, SolutionCell))
+    return _Cells(assignment.id, notebook, grades, comments)
+
+
+def _named(database, table, notebook: str) -> dict[str, Any]:
+    return {cell.name: cell for cell in database.scalars(select(table).where(table.notebook_id == notebook))}
 
 
 def _naive(seconds: float) -> datetime:
@@ -176,14 +187,14 @@ def _students(book, cells: _Cells, batch: list[Graded], by_hand: dict[str, float
 
     query = select(SubmittedAssignment.student_id, SubmittedAssignment.id)
     query = query.where(SubmittedAssignment.assignment_id == cells.assignment, SubmittedAssignment.student_id.in_(names))
-    submissions = dict(database.execute(query).tuples())
+    submissions = dict(database.execute(query).all())
     fresh = {name: new_uuid() for name in names if name not in submissions}
     rows = [{"id": fresh[name], "assignment_id": cells.assignment, "student_id": name} for name in fresh]
     _insert(database, SubmittedAssignment, rows)
     submissions |= fresh
 
     query = select(SubmittedNotebook.assignment_id, SubmittedNotebook.id).where(SubmittedNotebook.notebook_id == cells.notebook)
-    notebooks = dict(database.execute(query.where(SubmittedNotebook.assignment_id.in_(submissions.values()))).tuples())
+    notebooks = dict(database.execute(query.where(SubmittedNotebook.assignment_id.in_(submissions.values()))).all())
     fresh = {one: new_uuid() for one in submissions.values() if one not in notebooks}
     _insert(database, SubmittedNotebook, [{"id": fresh[one], "assignment_id": one, "notebook_id": cells.notebook} for one in fresh])
     notebooks |= fresh

@@ -21,6 +21,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from chainrule.grading.inside import wire
 
@@ -218,9 +219,7 @@ class Sandbox:
         self.worker, self.forbidden = worker, forbidden
         self._process: subprocess.Popen | None = None
         self._socket: socket.socket | None = None
-        self._log = (
-            tempfile.TemporaryFile()
-        )  # what the room's own processes complain of; a pipe that nobody reads would fill up
+        self._log: IO[bytes] | None = None
 
     def __enter__(self) -> "Sandbox":
         self.start()
@@ -277,12 +276,8 @@ class Sandbox:
         }:
             for packages in (library / "site-packages", library / "dist-packages"):
                 if packages.is_dir():
-                    room += [
-                        "--tmpfs",
-                        str(packages),
-                        "--remount-ro",
-                        str(packages),
-                    ]  # no package that we did not choose
+                    # No package that we did not choose.
+                    room += ["--tmpfs", str(packages), "--remount-ro", str(packages)]
         for folder in ("/sandbox", "/sandbox/site", "/sandbox/site/chainrule"):
             room += ["--perms", "0755", "--dir", folder]
         room += ["--ro-bind", str(INSIDE), "/sandbox/inside"]
@@ -300,6 +295,7 @@ class Sandbox:
     def start(self) -> None:
         """Build the room and wait until torch is imported in it."""
         self.close()
+        self._log = tempfile.TemporaryFile()  # what the room's own processes complain of; an unread pipe would fill up
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -316,9 +312,11 @@ class Sandbox:
         else:
             problem = ""
         if ready != {"ready": True}:
-            self.close()
+            self._process.kill()
+            self._process.wait()
             self._log.seek(0)
             said = self._log.read().decode(errors="replace").strip()[-500:]
+            self.close()
             raise SandboxUnavailable(f"the sandbox did not start: {said or problem or 'it ended without a word'}")
         trial = self.run(
             ["import os\npid = os.fork()\nif pid: print(os.waitpid(pid, 0)[1])\nelse: os._exit(0)"],
@@ -370,4 +368,6 @@ class Sandbox:
         if self._process is not None:
             self._process.kill()  # bubblewrap's process 1 inside dies with it, and the namespace with that
             self._process.wait()
-        self._process = self._socket = None
+        if self._log is not None:
+            self._log.close()
+        self._process = self._socket = self._log = None

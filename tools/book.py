@@ -6,6 +6,7 @@ Run as `python tools/book.py COMMAND`; the Makefile's targets do, inside the boo
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -68,6 +69,19 @@ def notebooks() -> None:
     """Build the plain notebooks, which come with the site."""
     build()
     print(f"The notebooks are in {_shown(build_folder(ROOT) / 'notebooks')}.")
+
+
+def starters() -> None:
+    """Write the starter notebooks that come with the library, from the exercise pages."""
+    from chainrule.grading.release import STARTERS, make_starter
+
+    build()
+    for path in sorted((ROOT / "exercises").glob("*.md")):
+        notebook = build_folder(ROOT) / "notebooks" / "exercises" / f"{path.stem}.ipynb"
+        text = make_starter(json.loads(notebook.read_text(encoding="utf-8")))
+        STARTERS.mkdir(exist_ok=True)
+        (STARTERS / notebook.name).write_text(text, encoding="utf-8")
+    print(f"The starters are in {_shown(STARTERS)}; commit them.")
 
 
 def test() -> None:
@@ -142,7 +156,7 @@ def _shown(path: Path) -> str:
 
 
 COMMANDS: dict[str, Callable[[], None]] = {
-    command.__name__: command for command in (execute, build, serve, notebooks, test, gpu, bench, lab, clean)
+    command.__name__: command for command in (execute, build, serve, notebooks, starters, test, gpu, bench, lab, clean)
 }
 
 

@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="make the package that students get", description="Write the students' package of a chapter.")
     release.add_argument("chapter", help="for example information-theory")
     release.add_argument("to", type=Path, help="a folder that does not exist yet")
+    release.add_argument("--settings", type=Path, help="the course's TOML file, for points, the deadline and answers in words")
     return parser
 
 
@@ -213,9 +214,12 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _release(options: argparse.Namespace) -> int:
+    from chainrule.checks import exercises
     from chainrule.grading.release import release
+    from chainrule.grading.settings import read_settings
 
-    for path in release(options.chapter, options.to):
+    settings = read_settings(options.settings, [one.name for one in exercises(options.chapter)])
+    for path in release(options.chapter, options.to, settings):
         print(path)
     return 0
 

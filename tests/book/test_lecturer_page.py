@@ -44,9 +44,13 @@ def starters() -> list[str]:
     return code_cells((ROOT / "exercises" / f"{CHAPTER}.md").read_text(encoding="utf-8"))
 
 
-def solved() -> list[str]:
-    """The code of the worked solutions."""
-    return code_cells((ROOT / "solutions" / f"{CHAPTER}.md").read_text(encoding="utf-8"))
+def solved(*names: str) -> list[str]:
+    """The imports of that notebook and the functions of the worked solutions: those that are named, or all."""
+    named = "|".join(names) or r"\w+"
+    text = (ROOT / "solutions" / f"{CHAPTER}.md").read_text(encoding="utf-8")
+    asked = {name for cell in starters() for name in re.findall(r"^def (\w+)\(", cell, re.MULTILINE)}
+    cells = [cell for cell in code_cells(text) if asked & set(re.findall(rf"^def ({named})\(", cell, re.MULTILINE))]
+    return [starters()[0], *cells]
 
 
 def notebook(cells: list[str], words: str = "") -> bytes:
@@ -59,11 +63,10 @@ def notebook(cells: list[str], words: str = "") -> bytes:
 
 def monday() -> dict[str, bytes]:
     """Student -> file: all right, one mistake, a loop that never ends, no notebook, and the answer borrowed."""
-    first = [cell for cell in solved() if re.search(r"^(import|def (box_entropies|entropy)\b)", cell, re.MULTILINE)]
     return {
         "Ada Blum": notebook(solved(), "It is what the best questions cost on average."),
         "Blaise Petit": notebook([*solved(), ENTROPY_OF_BLAISE], "It counts the outcomes."),
-        "Chen Wu": notebook([*starters(), *first, LOOP_OF_CHEN]),
+        "Chen Wu": notebook([*starters(), *solved("box_entropies", "entropy"), LOOP_OF_CHEN]),
         "Dora Klein": b"Dear colleague,\n\nplease find attached the notebook.\n",
         "Emil Roth": notebook([*solved(), ENTROPY_OF_EMIL]),
     }

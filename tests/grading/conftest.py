@@ -3,6 +3,7 @@
 Where bubblewrap is missing these tests fail, in a sentence: a grader whose walls nobody has tested is no grader.
 """
 
+import base64
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from chainrule.checks import Exercise, exercises
+from chainrule.grading.inside import wire
 from chainrule.grading.judge import encode_case, judge
 from chainrule.grading.results import ExerciseResult
 from chainrule.grading.sandbox import Limits, Outcome, Sandbox, SandboxUnavailable, require_sandbox
@@ -123,7 +125,7 @@ class DroppedRoom(Room):
         answer = self._ask({"cells": cells, "exercises": asked, "seed": seed, "limits": asdict(limits)})
         if "unavailable" in answer:
             raise SandboxUnavailable(answer["unavailable"])
-        return Outcome(**answer)
+        return Outcome(wire.unpack(base64.b64decode(answer["stream"])), answer["printed"], answer["stopped"])
 
     def close(self) -> None:
         self._process.stdin.close()

@@ -294,6 +294,7 @@ class Sandbox:
 
     def start(self) -> None:
         """Build the room and wait until torch is imported in it."""
+        require_sandbox()
         self.close()
         self._log = tempfile.TemporaryFile()  # what the room's own processes complain of; an unread pipe would fill up
         ours, theirs = socket.socketpair()

@@ -173,17 +173,24 @@ def run(job: dict, pipe) -> None:
             exec(_code(source, f"<cell {index}>"), space)
         except BaseException as error:
             _say(pipe, {"cell": index, "error": _explain(error, limits)})
+    # Each exercise begins with the generators as the cells left them, whatever the others did. Python's own would be seeded anew
+    # from chance in every process that is forked.
+    python, arrays, tensors = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+
+    def restore() -> None:
+        random.setstate(python), numpy.random.set_state(arrays), torch.set_rng_state(tensors)  # noqa: NPY002
+
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     waiting = list(job["exercises"])
     while waiting:  # one child answers them all; if it crashes or hangs in one, another goes on with those after it
-        started, stopped = _answer_all(waiting, space, pipe, limits)
+        started, stopped = _answer_all(waiting, space, pipe, limits, restore)
         if stopped:
             _say(pipe, {"exercise": stopped["name"], "limit": f"stopped after {stopped['seconds']:g} seconds"})
         waiting = waiting[max(1, started) :]
     _say(pipe, {"done": True})
 
 
-def _answer_all(exercises: list[dict], space: dict, pipe, limits: dict) -> tuple[int, dict | None]:
+def _answer_all(exercises: list[dict], space: dict, pipe, limits: dict, restore) -> tuple[int, dict | None]:
     """Answer in a child until it ends or an exercise's time is over: how many it began, and the one that was stopped."""
     begun_read, begun_write = os.pipe()
     pid = (
@@ -193,6 +200,7 @@ def _answer_all(exercises: list[dict], space: dict, pipe, limits: dict) -> tuple
         with contextlib.suppress(BaseException):
             for exercise in exercises:
                 os.write(begun_write, b".")
+                restore()
                 _answer(exercise, space, pipe, limits)
         os._exit(0)
     os.close(begun_write)

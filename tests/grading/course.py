@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -35,6 +36,9 @@ def answers() -> dict[str, str]:
             if isinstance(node, ast.FunctionDef) and node.name in NAMES:
                 found[node.name] = cell
     assert set(found) == set(NAMES)
+    # On its page this one goes on with the student's own entropy; here each answer must stand alone.
+    bits = "def bits(p):\n    return -torch.xlogy(p, p).sum() / math.log(2)\n\n"
+    found["pixel_entropies"] = bits + re.sub(r"(?<![_\w])entropy\(", "bits(", found["pixel_entropies"])
     return found
 
 

@@ -34,9 +34,10 @@ def database_url(database: str | Path) -> str:
     """The URL of a gradebook: a URL as it is, a path as a SQLite file that waits for a lock.
 
     >>> database_url("postgresql://localhost/marks"), database_url("out/gradebook.db")
-    ('postgresql://localhost/marks', 'sqlite:///out/gradebook.db?timeout=60')
+    ('postgresql+psycopg2://localhost/marks', 'sqlite:///out/gradebook.db?timeout=60')
     """
-    text = str(database)
+    # Which driver a plain postgresql:// means has changed from one SQLAlchemy to the next.
+    text = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", str(database))
     return text if "://" in text else f"sqlite:///{text}?timeout={PATIENCE:.0f}"
 
 

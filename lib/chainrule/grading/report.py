@@ -97,7 +97,7 @@ def report_html(summary: Summary, chapter: str) -> str:
     left.tick_params(axis="x", rotation=60)
     left.set(ylabel="students", title="share of the points")
     share = [earned / (points * summary.students) if summary.students and points else 0.0 for _, points, earned, _ in summary.earned.values()]
-    right.barh(list(summary.earned), share, color=plots.COLORS["green"])
+    right.barh([printable(name) for name in summary.earned], share, color=plots.COLORS["green"])
     right.invert_yaxis()
     right.set(xlim=(0, 1), title="mean share of the points, by exercise")
     rows = "".join(

@@ -57,7 +57,7 @@ class Sheet:
         return Sheet, (self.chapter, self.settings, self.secret)  # records hold functions, which other processes look up themselves
 
     @cached_property
-    def exercises(self) -> list[Exercise]:
+    def exercises(self) -> tuple[Exercise, ...]:
         """The exercises, in the order of the sheet."""
         return exercises(self.chapter)
 

@@ -1,7 +1,7 @@
-"""The page for lecturers, walked from top to bottom: every command on it is run for real, and what it prints is compared.
+"""The page for lecturers, walked from top to bottom: every command is run for real, and what it prints is compared.
 
-Only the installation is left out. The class is small: six made-up students, whose notebooks are put together here from the
-book's own exercises and solutions.
+Only the installation is left out. The class is small: six made-up students, whose notebooks are put together here from
+the book's own exercises and solutions.
 """
 
 import csv
@@ -24,6 +24,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.lib.modules import code_cells
 
@@ -32,7 +33,9 @@ PAGES = ROOT / "chapters" / "grading"
 CHAPTER = "information-theory"
 
 ENTROPY_OF_BLAISE = "def entropy(p):\n    return torch.log2(torch.tensor(float(len(p))))\n"
-ENTROPY_OF_EMIL = "def entropy(p):\n    from chainrule.information import entropy as theirs\n    return theirs(p, base=2)\n"
+ENTROPY_OF_EMIL = (
+    "def entropy(p):\n    from chainrule.information import entropy as theirs\n    return theirs(p, base=2)\n"
+)
 LOOP_OF_CHEN = "def equal_entropy_pair(num_outcomes, bits):\n    while True:\n        pass\n"
 
 
@@ -55,7 +58,8 @@ def solved(*names: str) -> list[str]:
 
 def notebook(cells: list[str], words: str = "") -> bytes:
     """A notebook of format 4; `words` is the answer to the question that a person marks."""
-    made = [{"cell_type": "code", "metadata": {}, "source": cell, "outputs": [], "execution_count": None} for cell in cells]
+    code = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    made = [code | {"source": cell} for cell in cells]
     if words:
         made.append({"cell_type": "markdown", "metadata": {"tags": ["why_entropy"]}, "source": words})
     return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}).encode()
@@ -107,13 +111,16 @@ def prepare(folder: Path) -> dict[str, str]:
     }
     grace, two_days = (2027, 1, 31, 23, 5, 0), (2027, 2, 1, 23, 30, 0)
     write_export(folder / "friday.zip", monday() | friday, {"Blaise Petit": grace, "Fay Moss": two_days})
-    module, _, function = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["chainrule"].partition(":")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, function = project["scripts"]["chainrule"].partition(":")
+    python = shlex.quote(sys.executable)
+    start = f"import sys; from {module} import {function}; sys.exit({function}())"
     programs = folder / "programs"
     programs.mkdir()
     for name, code in {
-        "chainrule": f'exec {shlex.quote(sys.executable)} -c "import sys; from {module} import {function}; sys.exit({function}())" "$@"\n',
+        "chainrule": f'exec {python} -c "{start}" "$@"\n',
         "pip": "exit 0\n",
-        "jupyter": f'exec {shlex.quote(sys.executable)} -m jupyter "$@"\n',
+        "jupyter": f'exec {python} -m jupyter "$@"\n',
     }.items():
         (programs / name).write_text(f"#!/bin/sh\n{code}", encoding="utf-8")
         (programs / name).chmod(0o755)
@@ -129,9 +136,11 @@ def mark_by_hand(command: str, folder: Path, environment: dict[str, str], marks:
         port = free.getsockname()[1]
     config, token = folder / "jupyter", secrets.token_hex(16)
     config.mkdir()
-    settings = {"port": port, "open_browser": False, "allow_root": os.geteuid() == 0}  # what a person at a desk need not say
-    (config / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": settings, "IdentityProvider": {"token": token}}))
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+    settings = {"port": port, "open_browser": False, "allow_root": os.geteuid() == 0}
+    given = {"ServerApp": settings, "IdentityProvider": {"token": token}}
+    (config / "jupyter_server_config.json").write_text(json.dumps(given), encoding="utf-8")
+    cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), cookies)
     address = f"http://127.0.0.1:{port}"
 
     def call(path: str, data: dict | None = None) -> str:
@@ -171,7 +180,7 @@ def mark_by_hand(command: str, folder: Path, environment: dict[str, str], marks:
 
 
 def walk(text: str, folder: Path) -> dict[int, tuple[str, str, str]]:
-    """Run the page's blocks; line of each command's block -> what it printed, on both channels, and what the page says it prints."""
+    """Run the page's blocks; line of each block of output -> its kind, what was printed, and what the page says."""
     environment = prepare(folder)
     seen: dict[int, tuple[str, str, str]] = {}
     last = None
@@ -182,13 +191,16 @@ def walk(text: str, folder: Path) -> dict[int, tuple[str, str, str]]:
             mark_by_hand(block.text, folder, environment, {"Ada Blum": 4, "Blaise Petit": 3})
             last = None
         elif block.language == "sh":
-            done = subprocess.run(["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)  # fmt: skip
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, env=environment,
+                capture_output=True, text=True, timeout=600, check=False,
+            )  # fmt: skip
             assert done.returncode == 0, f"line {block.line}: {block.text}{done.stdout}{done.stderr}"
             last, first = done, True
         elif block.language in ("text", "json"):
             assert last is not None, f"line {block.line}: this follows no command"
-            printed, said = (last.stdout, block.text) if first else (last.stderr, block.text)
-            seen[block.line] = (block.language if first else "part", printed, said)
+            printed = last.stdout if first else last.stderr
+            seen[block.line] = (block.language if first else "part", printed, block.text)
             first = False
     return seen
 
@@ -250,6 +262,20 @@ def test_a_contested_mark_comes_out_again_and_its_inputs_can_be_drawn(walked):
     assert len(p) >= 2 and abs(float(p.sum()) - 1) < 1e-9
 
 
+def test_a_student_meets_the_same_inputs_with_the_seed_of_the_feedback(walked):
+    from chainrule.checks import check
+
+    folder, _ = walked
+    (record,) = [json.loads(path.read_text()) for path in (folder / "again" / "feedback").glob("Blaise*.json")]
+    (page,) = (folder / "again" / "feedback").glob("Blaise*.html")
+    assert f"seed {record['seed']}" in page.read_text(encoding="utf-8")
+    space = {"torch": torch}
+    exec(ENTROPY_OF_BLAISE, space)
+    verdict = check(space["entropy"], seed=record["seed"])
+    (graded,) = [one for one in record["exercises"] if one["name"] == "entropy"]
+    assert (verdict.num_right, verdict.num_cases) == (graded["right"], graded["cases"]) == (1, 12)
+
+
 def test_the_table_of_settings_is_complete_and_true():
     from chainrule.grading.sandbox import Limits
     from chainrule.grading.settings import Settings, read_settings
@@ -268,6 +294,21 @@ def test_the_table_of_settings_is_complete_and_true():
     true |= {"[points]": "the book's", "[by_hand]": "none", "deadline": "none"}
     assert said == true
     assert read_settings(None, []) == default
+
+
+def test_the_limits_that_students_are_told_are_the_true_ones():
+    from chainrule.grading.sandbox import Limits
+    from chainrule.grading.settings import Settings
+
+    text = " ".join((PAGES / "for-students.md").read_text(encoding="utf-8").split())
+    assert Limits().sentence("time") in text
+    default = Limits(60, 1024, 64, 32, 16_000_000, 1_000_000)  # of which the sentences below speak
+    assert Limits() == default and Settings().seconds_per_exercise == 10
+    for words in (
+        "a minute in all and each exercise for ten seconds", "a gigabyte of memory", "64 MB of temporary files",
+        "32 processes and threads", "print a megabyte", "return 16 MB",
+    ):  # fmt: skip
+        assert words in text
 
 
 def test_there_are_ten_commands():

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from bs4 import BeautifulSoup
 
 from chainrule.grading.formgrader import harmless, write_course
 from chainrule.grading.gradebook import database_url, open_gradebook, read_marks, record, student_id, with_marks_by_hand
@@ -85,7 +86,7 @@ def test_nbgrader_itself_reads_what_we_wrote(database, tmp_path):
         assert submission.total_seconds_late == 100
         assert not submission.needs_manual_grade
         assert book.find_comment("entropy", CHAPTER, CHAPTER, "ada").auto_comment == "wrong"
-        assert {row["student"]: row["score"] for row in book.student_dicts()} == {"ada": 10.0, "ben": 10.0}
+        assert {row["id"]: row["score"] for row in book.student_dicts()} == {"ada": 10.0, "ben": 10.0}
         assert book.average_assignment_score(CHAPTER) == 10.0
         CsvExportPlugin(to=str(tmp_path / "grades.csv")).export(book)
     rows = (tmp_path / "grades.csv").read_text().splitlines()
@@ -138,7 +139,7 @@ from tests.grading.course import graded, sheet
 from chainrule.grading.gradebook import record
 low, high, database = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 print("ready", flush=True); input()
-for _ in range(3):
+for _ in range(2):
     students = [graded(f"s{{i:03}}", {{"entropy": i / 100}}) for i in range(low, high)]
     record(students[::-1] if low else students, sheet(), database)
 """
@@ -155,7 +156,7 @@ def test_two_graders_at_once_lose_nothing(database, tmp_path):
             [sys.executable, "-W", "ignore", program, *map(str, span), url], env=ENVIRONMENT, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
-        for span in ((0, 160), (80, 240))
+        for span in ((0, 100), (50, 150))
     ]  # fmt: skip
     for process in processes:
         assert process.stdout.readline() == "ready\n"
@@ -165,8 +166,8 @@ def test_two_graders_at_once_lose_nothing(database, tmp_path):
     for process in processes:
         _, problems = process.communicate(timeout=240)
         assert process.returncode == 0, problems
-    assert read_marks(database, CHAPTER) == {f"s{i:03}": round(9 + i / 100, 3) for i in range(240)}
-    assert counts(database) == [240, 240, 240, 2400, 2400, 10]
+    assert read_marks(database, CHAPTER) == {f"s{i:03}": round(9 + i / 100, 3) for i in range(150)}
+    assert counts(database) == [150, 150, 150, 1500, 1500, 10]
 
 
 def test_a_database_that_cannot_be_opened_is_named(tmp_path):
@@ -196,8 +197,10 @@ def test_an_answers_text_is_made_harmless_before_anyone_shows_it():
     from nbconvert.filters.markdown import markdown2html
 
     shown = markdown2html(harmless(HOSTILE))
-    for bad in ("<script", "<img", "<a ", "href=", "<!--", "\\href", "src="):
+    for bad in ("<script", "<img", "<!--", "\\href", 'href="javascript', "onerror=\""):
         assert bad not in shown, (bad, shown)
+    # A bare address may become a link to click, and nothing else does.
+    assert all(link["href"].startswith("http://127") for link in BeautifulSoup(shown, "html.parser").find_all("a"))
     assert "a&lt; b" in shown or "a< b" in shown
 
 
@@ -217,14 +220,14 @@ def course(tmp_path):
 
 def test_the_course_folder_holds_sources_only_with_nbgraders_metadata(course):
     import nbformat
-    from nbgrader.nbgraderformat import MetadataValidatorV3
+    from nbgrader.nbgraderformat import MetadataValidator
 
     folder, _ = course
     for student in ("ada", "ben"):
         path = folder / "autograded" / student / CHAPTER / f"{CHAPTER}.ipynb"
         made = nbformat.read(path, as_version=4)
         nbformat.validate(made)
-        MetadataValidatorV3().validate_nb(made)
+        MetadataValidator().validate_nb(made)
         cells = {cell.metadata.nbgrader.grade_id: cell for cell in made.cells if "nbgrader" in cell.metadata}
         assert {*cells} == {"why", *(one.name for one in sheet().exercises)}
         assert cells["why"].cell_type == "markdown" and cells["why"].metadata.nbgrader.points == 4
@@ -265,7 +268,9 @@ def test_nbgraders_own_formgrader_opens_them_and_takes_a_mark(course):
         assert {*found} == {"ada", "ben"} and all(one["needs_manual_grade"] for one in listed)
         page = ask(f"/formgrader/submissions/{found['ada']['id']}/")
         assert "My <em>own</em> notes." in page
-        assert "alert(1)" in page and "<script>alert(1)" not in page and "onerror=alert" not in page.replace("< img src=x onerror=alert", "")
+        shown = BeautifulSoup(page, "html.parser")
+        assert "alert(1)" in shown.get_text() and not [one for one in shown.find_all("script") if "alert(" in one.get_text()]
+        assert not [one for one in shown.find_all(True) if any("alert" in str(value) for value in one.attrs.values())]
         grades = json.loads(ask(f"/formgrader/api/grades?submission_id={found['ada']['id']}"))
         why = next(one for one in grades if one["name"] == "why")
         ask(f"/formgrader/api/grade/{why['id']}", "PUT", {"manual_score": 2.5, "extra_credit": None})

@@ -103,7 +103,7 @@ def test_text_that_is_no_valid_unicode_comes_back_as_it_was(tmp_path):
 
 
 def test_the_same_secret_gives_the_same_result_and_another_secret_other_inputs(tmp_path):
-    wrong = right(entropy="def entropy(p):\n    print(p)\n    return p.sum()")
+    wrong = right(entropy="def entropy(p):\n    print(p)\n    return p.sum() - 2")
     submission = hand_in(tmp_path / "in", ada=wrong)[0]
     data = submission.path.read_bytes()
     first, again = (grade_one(sheet(), submission, data) for _ in range(2))

@@ -32,7 +32,7 @@ c.HTMLExporter.sanitize_html = True
 
 
 def harmless(text: str) -> str:
-    """Markdown without HTML, links, pictures, and the commands of formulas that can do more than set formulas.
+    """Markdown without HTML, pictures, links behind words, and the commands of formulas that can do more than set formulas.
 
     A blank keeps each of them from being what it was, so that everything can still be read.
 

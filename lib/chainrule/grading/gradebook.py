@@ -271,7 +271,7 @@ def with_marks_by_hand(results: Iterable[Graded], sheet: Sheet, database: str | 
     with closing(open_gradebook(database)) as book:
         while batch := list(islice(results, BATCH)):
             names = [student_id(graded.student) for graded in batch]
-            found: dict[str, dict[str, tuple]] = {}
+            found: dict[str, dict[str, list]] = {}
             for student, name, *marks in book.db.execute(query.where(SubmittedAssignment.student_id.in_(names))):
                 found.setdefault(student, {})[name] = marks
             for graded in batch:
@@ -279,7 +279,7 @@ def with_marks_by_hand(results: Iterable[Graded], sheet: Sheet, database: str | 
             book.db.rollback()
 
 
-def _changed(graded: Graded, sheet: Sheet, marks: dict[str, tuple]) -> Graded:
+def _changed(graded: Graded, sheet: Sheet, marks: dict[str, list]) -> Graded:
     exercises = []
     for one in graded.exercises:
         manual, extra, _ = marks.get(one.name, (None, None, False))

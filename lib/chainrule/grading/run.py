@@ -22,6 +22,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -261,15 +262,16 @@ def _on_this_machine(sheet: Sheet, waiting: list[Submission], journal: Journal, 
         more, ran = _pool(sheet, left, journal, jobs, report)
         failed += more
         suspects += ran
-    for one in suspects:  # something killed a worker: each of those that ran at that moment gets workers of its own
+    alone = []
+    while suspects:  # something killed a worker: those that ran at that moment get new ones
+        more, ran = _pool(sheet, suspects, journal, jobs, report)
+        failed += more
+        alone += ran
+    for one in alone:  # it happened again, so now each is on its own
         again = [one]
-        for _ in range(TRIES - 1):
-            more, again = _pool(sheet, again, journal, 1, report)
-            failed += more
-            if not again:
-                break
-        else:
-            failed += 1
+        more, ran = _pool(sheet, again, journal, 1, report)
+        failed += more + len(ran)
+        if ran:
             report(one, None, f"the process that graded it died {TRIES} times")
     return failed
 
@@ -313,7 +315,7 @@ def _prepare(grader: int) -> None:
             os._exit(1)
 
 
-def _settle(sheet: Sheet, one: Submission, future: Future, journal: Journal, report: Callable) -> int:
+def _settle(sheet: Sheet, one: Submission, future: Any, journal: Journal, report: Callable) -> int:
     try:
         graded = future.result()
     except Exception as error:  # noqa: BLE001  whatever one submission does to its worker, the others are graded

@@ -21,6 +21,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessP
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -340,7 +341,7 @@ def _on_a_cluster(sheet: Sheet, waiting: list[Submission], journal: Journal, sch
             return future
 
         width = 4 * max(1, sum(client.nthreads().values()))
-        first = [submit(one) for one, _ in zip(left, range(width), strict=False)]
+        first = [submit(one) for one in islice(left, width)]
         completed = as_completed(first)
         for future in completed:
             failed += _settle(sheet, running.pop(future.key), future, journal, report)

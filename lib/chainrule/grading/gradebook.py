@@ -110,7 +110,7 @@ def record(results: Iterable[Graded], sheet: Sheet, database: str | Path, report
     """Write results into the gradebook.
 
     nbgrader's own calls write one student in about ten commits and load every score there is to find one row, so the
-    rows of :data:`BATCH` students are written together here, through nbgrader's own tables, in one transaction.
+    rows of ``BATCH`` students are written together here, through nbgrader's own tables, in one transaction.
 
     Args:
         results: for each student the attempt that counts

@@ -103,7 +103,9 @@ def large_class(folder: Path, count: int, jobs: int) -> list[tuple[str, str, str
     source = folder / "large"
     source.mkdir()
     for number in range(count):
-        (source / f"s{number:05}.ipynb").write_text(notebook([f"def log_sum_exp(x):\n    return x.exp().sum(-1).log() + {number % 2}"]))
+        (source / f"s{number:05}.ipynb").write_text(
+            notebook([f"def log_sum_exp(x):\n    return x.exp().sum(-1).log() + {number % 2}"])
+        )
     sheet, submissions = Sheet(CHAPTER, Settings(), bytes(32)), find_submissions(source, folder)
     journal, seen, memory = Journal(folder / "large.sqlite"), [0], {}
 
@@ -118,15 +120,23 @@ def large_class(folder: Path, count: int, jobs: int) -> list[tuple[str, str, str
     start = time.perf_counter()
     gradebook.record(journal.counted(sheet, submissions), sheet, folder / "gradebook.db")
     written = time.perf_counter() - start
-    rows = [(f"grader's memory after {number:,} submissions", f"{megabytes:.0f}", "MB") for number, megabytes in memory.items()]
-    rows += [(f"grading {count:,} small submissions", f"{seconds:.0f}", "s"), (f"writing {count:,} students into the gradebook", f"{written:.0f}", "s")]
+    rows = [
+        (f"grader's memory after {number:,} submissions", f"{megabytes:.0f}", "MB")
+        for number, megabytes in memory.items()
+    ]
+    rows += [
+        (f"grading {count:,} small submissions", f"{seconds:.0f}", "s"),
+        (f"writing {count:,} students into the gradebook", f"{written:.0f}", "s"),
+    ]
     return [*rows, ("grader's memory after that", f"{resident():.0f}", "MB")]
 
 
 def gradebook_of(folder: Path, count: int) -> tuple[str, str, str]:
     """Seconds to write a large class into an empty gradebook."""
     sheet = Sheet(CHAPTER, Settings(), bytes(32))
-    marks = tuple(ExerciseResult(one.name, one.title, one.page, float(one.points), 1.0, 1, 2, "wrong") for one in sheet.exercises)
+    marks = tuple(
+        ExerciseResult(one.name, one.title, one.page, float(one.points), 1.0, 1, 2, "wrong") for one in sheet.exercises
+    )
     start = time.perf_counter()
     class_ = (Graded(f"s{number:05}", "x.ipynb", "00", CHAPTER, 1, marks) for number in range(count))
     gradebook.record(class_, sheet, folder / "synthetic.db")
@@ -153,7 +163,9 @@ def main() -> None:
             *large_class(folder, 10_000 if options.full else 1_000, options.jobs),
             gradebook_of(folder, 10_000),
         ]
-    text = f"# Grading\n\n{describe_machine()} {options.jobs} workers; load before the run {load:.1f}.\n\n" + table(("what", "value", "unit"), rows)
+    text = f"# Grading\n\n{describe_machine()} {options.jobs} workers; load before the run {load:.1f}.\n\n" + table(
+        ("what", "value", "unit"), rows
+    )
     results = ROOT / "benchmarks" / "results"
     results.mkdir(parents=True, exist_ok=True)
     (results / "grading.md").write_text(text, encoding="utf-8")

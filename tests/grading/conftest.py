@@ -1,4 +1,5 @@
-"""What the tests of grading share: real sandboxes, entered as root and as an ordinary user, and a sheet with its right solution.
+"""What the tests of grading share: real sandboxes, entered as root and as an ordinary user, and a sheet with its right
+solution.
 
 Where bubblewrap is missing these tests fail, in a sentence: a grader whose walls nobody has tested is no grader.
 """
@@ -14,26 +15,32 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
+
 from chainrule.checks import Exercise, exercises
 from chainrule.grading.inside import wire
 from chainrule.grading.judge import encode_case, judge
 from chainrule.grading.results import ExerciseResult
 from chainrule.grading.sandbox import Limits, Outcome, Sandbox, SandboxUnavailable, require_sandbox
-
 from tests.lib.modules import code_cells
 
 ROOT = Path(__file__).parents[2]
 CHAPTER = "information-theory"
 ORDINARY = "60600"  # the id that the tests become, where they run as root, to try what an ordinary user's grader does
 MODES = ["root", "ordinary"] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["ordinary"]
-SMALL = Limits(seconds=12, memory_megabytes=512, disk_megabytes=16, processes=16, result_bytes=2_000_000, output_bytes=200_000)
+SMALL = Limits(
+    seconds=12, memory_megabytes=512, disk_megabytes=16, processes=16, result_bytes=2_000_000, output_bytes=200_000
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of one room one after the other, since a room takes seconds to start."""
     here = str(Path(__file__).parent)
     mine = [item for item in items if str(item.path).startswith(here)]
-    order = {id(item): MODES.index(item.callspec.params["room"]) for item in mine if "room" in getattr(getattr(item, "callspec", None), "params", {})}
+    order = {
+        id(item): MODES.index(item.callspec.params["room"])
+        for item in mine
+        if "room" in getattr(getattr(item, "callspec", None), "params", {})
+    }
     ranked = iter(sorted(mine, key=lambda item: order.get(id(item), -1)))
     items[:] = [next(ranked) if str(item.path).startswith(here) else item for item in items]
 
@@ -60,7 +67,10 @@ class Sheet:
     def asked(self, seconds: float = 3.0) -> list[dict]:
         """What the sandbox is told of the exercises."""
         pairs = zip(self.exercises, self.cases, strict=True)
-        return [{"name": one.name, "seconds": seconds, "cases": [encode_case(case) for case in cases]} for one, cases in pairs]
+        return [
+            {"name": one.name, "seconds": seconds, "cases": [encode_case(case) for case in cases]}
+            for one, cases in pairs
+        ]
 
     def marks(self, outcome: Outcome, limits: Limits = SMALL) -> tuple[tuple[ExerciseResult, ...], tuple[str, ...]]:
         """The judge's results and sentences."""
@@ -106,7 +116,13 @@ class DroppedRoom(Room):
     mode = "ordinary"
 
     def __init__(self, forbidden: frozenset[str]):
-        self._process = subprocess.Popen(as_ordinary_user(Path(__file__).with_name("driver.py")), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
+        self._process = subprocess.Popen(
+            as_ordinary_user(Path(__file__).with_name("driver.py")),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+        )
         answer = self._ask(sorted(forbidden))
         assert answer == {"ready": True}, answer
 
@@ -136,15 +152,17 @@ class DroppedRoom(Room):
 def as_ordinary_user(script: Path, *arguments: str) -> list[str]:
     """The command that runs a script with this interpreter and these packages as an ordinary user, from root.
 
-    A folder that only root may enter, root's home for instance, is covered by an empty one into which bubblewrap binds just
-    the interpreter and the packages, under their own names.
+    A folder that only root may enter, root's home for instance, is covered by an empty one into which bubblewrap binds
+    just the interpreter and the packages, under their own names.
     """
     library, tests = ROOT / "lib", Path(__file__).parent
     packages = [Path(entry) for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
     needed = [Path(sys.base_prefix).resolve(), *packages, library, tests]
     view, covered = ["--dev-bind", "/", "/"], []
     for path in needed:
-        closed = next((folder for folder in reversed([path, *path.parents]) if folder.stat().st_mode & 0o005 != 0o005), None)
+        closed = next(
+            (folder for folder in reversed([path, *path.parents]) if folder.stat().st_mode & 0o005 != 0o005), None
+        )
         if closed is None:
             continue
         if closed not in covered:
@@ -154,8 +172,25 @@ def as_ordinary_user(script: Path, *arguments: str) -> list[str]:
             if parent.is_relative_to(closed) and parent != closed:
                 view += ["--perms", "0755", "--dir", str(parent)]
         view += ["--ro-bind", str(path), str(path)]
-    drop = ["setpriv", "--reuid", ORDINARY, "--regid", ORDINARY, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
-    clean = ["env", "-i", "PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "OMP_NUM_THREADS=1", f"PYTHONPATH={':'.join(map(str, [library, *packages]))}"]
+    drop = [
+        "setpriv",
+        "--reuid",
+        ORDINARY,
+        "--regid",
+        ORDINARY,
+        "--clear-groups",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+    ]
+    clean = [
+        "env",
+        "-i",
+        "PATH=/usr/bin:/bin",
+        "HOME=/tmp",
+        "LANG=C.UTF-8",
+        "OMP_NUM_THREADS=1",
+        f"PYTHONPATH={':'.join(map(str, [library, *packages]))}",
+    ]
     return ["bwrap", *view, *drop, *clean, str(Path(sys.executable).resolve()), str(script), *arguments]
 
 

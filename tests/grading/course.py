@@ -78,7 +78,9 @@ def sheet(**settings) -> Sheet:
 def graded(student: str, earned: dict[str, float] | None = None, **fields) -> Graded:
     """A result without a run; every exercise earns 1 point where nothing else is said."""
     results = tuple(
-        ExerciseResult(one.name, one.title, one.page, float(one.points), (earned or {}).get(one.name, 1.0), 1, 2, "wrong")
+        ExerciseResult(
+            one.name, one.title, one.page, float(one.points), (earned or {}).get(one.name, 1.0), 1, 2, "wrong"
+        )
         for one in exercises(CHAPTER)
     )
     return Graded(student, f"{student}.ipynb", "00", CHAPTER, 1, results, **fields)
@@ -109,7 +111,19 @@ def postgresql():
 
     try:
         run(f"{programs}/initdb", "-D", f"{folder}/data", "-U", "marks", "-A", "trust", "-E", "UTF8", "--no-sync")
-        run(f"{programs}/pg_ctl", "-D", f"{folder}/data", "-l", f"{folder}/log", "-w", "-t", "90", "-o", options, "start")
+        run(
+            f"{programs}/pg_ctl",
+            "-D",
+            f"{folder}/data",
+            "-l",
+            f"{folder}/log",
+            "-w",
+            "-t",
+            "90",
+            "-o",
+            options,
+            "start",
+        )
         try:
             run(f"{programs}/createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "marks", "marks")
             yield f"postgresql://marks@127.0.0.1:{port}/marks"

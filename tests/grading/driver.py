@@ -1,4 +1,6 @@
-"""Keeps one sandbox for the tests, as whatever user it is started by: a job a line in, an outcome a line out, all in JSON."""
+"""Keeps one sandbox for the tests, as whatever user it is started by: a job a line in, an outcome a line out, all in
+JSON.
+"""
 
 import base64
 import json
@@ -9,7 +11,8 @@ from chainrule.grading.sandbox import Limits, Sandbox, SandboxUnavailable
 
 
 def main() -> None:
-    """Serve jobs until the input ends. What the student's process wrote is handed on as it is, for the tests to split."""
+    """Serve jobs until the input ends. What the student's process wrote is handed on as it is, for the tests to split.
+    """
     streams, split = [], wire.unpack
     wire.unpack = lambda stream: streams.append(stream) or split(stream)
     try:
@@ -29,7 +32,9 @@ def main() -> None:
                 print(json.dumps({"unavailable": str(error)}), flush=True)
             else:
                 stream = base64.b64encode(streams[-1]).decode()
-                print(json.dumps({"stream": stream, "printed": outcome.printed, "stopped": outcome.stopped}), flush=True)
+                print(
+                    json.dumps({"stream": stream, "printed": outcome.printed, "stopped": outcome.stopped}), flush=True
+                )
 
 
 if __name__ == "__main__":

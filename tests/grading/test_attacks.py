@@ -1,21 +1,20 @@
 """Attacks on the grader, for real: each runs in the real sandbox, entered as root and as an ordinary user.
 
-Every attack must have no effect outside, earn nothing, and leave the next submission of the same room with all its points.
+Every attack must have no effect outside, earn nothing, and leave the next submission of the same room with all its
+points.
 
-What these tests show is that the *walls* hold: files, network, other processes, other students, the machine, and the marks, since what is
-right is decided outside from data. What they cannot show is that an answer was not taken from a function that the sheet forbids. A
-blocked function is blocked inside the process that runs the student's code, and code there can reach anything in its own memory:
-machine code of torch called through ctypes, a formula under another name, a kernel of another device. Forbidden modules of the book and
-packages such as scipy are absent, which no code can undo. If it matters, the judge's exercise can ask for what no library function
-gives, and a lecturer can read the few lines of code.
+What these tests show is that the *walls* hold: files, network, other processes, other students, the machine, and the
+marks, since what is right is decided outside from data. What they cannot show is that an answer was not taken from a
+function that the sheet forbids. A blocked function is blocked inside the process that runs the student's code, and code
+there can reach anything in its own memory: machine code of torch called through ctypes, a formula under another name, a
+kernel of another device. Forbidden modules of the book and packages such as scipy are absent, which no code can undo.
+If it matters, the judge's exercise can ask for what no library function gives, and a lecturer can read the few lines of
+code.
 """
 
-import ctypes
 import json
 import os
 import socket
-import struct
-import subprocess
 import sys
 import threading
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from textwrap import indent
 
 import pytest
+
 from chainrule.grading.inside import confine
 from chainrule.grading.results import Graded
 from chainrule.grading.sandbox import Limits, Outcome
@@ -42,7 +42,9 @@ def attack(room: Room, sheet: Sheet) -> Iterator[Callable[..., tuple[Outcome, tu
         outcome = room.run(list(cells), sheet.asked(seconds), limits=limits)
         results, problems = sheet.marks(outcome, limits)
         assert sum(one.earned for one in results) == earned, [(one.name, one.earned) for one in results]
-        Graded("s", "f", "d", "c", 0, results, problems, outcome.printed).to_json().encode()  # every file can hold what is said
+        Graded(
+            "s", "f", "d", "c", 0, results, problems, outcome.printed
+        ).to_json().encode()  # every file can hold what is said
         return outcome, problems
 
     yield run
@@ -102,7 +104,9 @@ def test_ending_python_ends_only_that_submission(attack, ending):
     assert any("ended Python itself" in problem for problem in problems)
 
 
-@pytest.mark.parametrize("ending", ["import sys; sys.exit(0)", "raise KeyboardInterrupt", "raise SystemExit", "exit()", "1/0"])
+@pytest.mark.parametrize(
+    "ending", ["import sys; sys.exit(0)", "raise KeyboardInterrupt", "raise SystemExit", "exit()", "1/0"]
+)
 def test_an_exit_is_a_failed_cell(attack, ending):
     _, problems = attack(ending)
     assert len(problems) == 1 and problems[0].startswith("Cell 1 failed: ")
@@ -156,7 +160,7 @@ def forgery(sheet: Sheet) -> str:
     [
         "import numpy; numpy.allclose = lambda *a, **k: True",
         "import torch; torch.allclose = torch.isclose = torch.equal = lambda *a, **k: torch.tensor(True)",
-        "import json; json.dumps = lambda *a, **k: '{\"passed\": true, \"score\": 100}'",
+        'import json; json.dumps = lambda *a, **k: \'{"passed": true, "score": 100}\'',
         "import student; student.encode = lambda value: {'passed': True}",
         "import wire; wire.frame = lambda body: b''",
         "import student; student._say = lambda pipe, message: None",
@@ -181,8 +185,7 @@ def test_an_ast_transformer_finds_no_asserts(attack):
 def test_forged_messages_earn_nothing(attack, sheet):
     """Names and cases that were not asked, indices that are none, values that are none, duplicates, an early end."""
     outcome, problems = attack(
-        forgery(sheet)
-        + "for name in NAMES + ['__all__', '', 'x' * 1000, None, 1, [1], {'a': 1}, '\\ud800']:\n"
+        forgery(sheet) + "for name in NAMES + ['__all__', '', 'x' * 1000, None, 1, [1], {'a': 1}, '\\ud800']:\n"
         "    for case in [-1, 0, True, False, 10**40, 1.0, float('nan'), None, 'a', [0], 12, 2**63]:\n"
         "        send({'exercise': name, 'case': case, 'value': True})\n"
         "        send({'exercise': name, 'case': case, 'passed': True, 'points': 100, 'earned': 100})\n"
@@ -202,10 +205,10 @@ RAW = {
     "a larger one": "send(None, b'{\"exercise\": \"entropy\", \"case\": ' + b'9' * 100000 + b'}')",
     "deep nesting": "send(None, b'[' * 500000)",
     "deep nesting inside": "send(None, b'{\"exercise\": \"entropy\", \"case\": 0, \"value\": ' + b'[' * 900 + b']' * 900 + b'}')",
-    "a deep name": "send(None, b'{\"exercise\": \"entropy\", \"case\": 0, \"value\": {\"other\": ' + b'[' * 900 + b']' * 900 + b'}}')",
-    "a deep dtype": "send(None, b'{\"exercise\": \"entropy\", \"case\": 0, \"value\": {\"array\": \"\", \"shape\": [], \"container\": \"tensor\", \"dtype\": '"
+    "a deep name": 'send(None, b\'{"exercise": "entropy", "case": 0, "value": {"other": \' + b\'[\' * 900 + b\']\' * 900 + b\'}}\')',
+    "a deep dtype": 'send(None, b\'{"exercise": "entropy", "case": 0, "value": {"array": "", "shape": [], "container": "tensor", "dtype": \''
     " + b'[' * 900 + b']' * 900 + b'}}')",
-    "no UTF-8": "send(None, b'{\"exercise\": \"\\xff\\xfe\"}')",
+    "no UTF-8": 'send(None, b\'{"exercise": "\\xff\\xfe"}\')',
     "half characters": "send({'exercise': 'entropy', 'case': 0, 'error': '\\ud800 \\x00 \\u202e \\x1b[2J'})",
     "a cell's half characters": "send({'cell': 1, 'error': '\\ud800 \\x00 \\u202e'})",
     "a frame cut short": "os.write(3, struct.pack('>I', 1000) + b'{}')",
@@ -308,7 +311,9 @@ for name in NAMES:
 
 @pytest.mark.parametrize("number", range(37))
 def test_what_lies_about_itself_earns_nothing(room, sheet, number):
-    cell = LIARS.replace("{names}", ", ".join(repr(one.name) for one in sheet.exercises)).replace("{number}", str(number))
+    cell = LIARS.replace("{names}", ", ".join(repr(one.name) for one in sheet.exercises)).replace(
+        "{number}", str(number)
+    )
     outcome = room.run([cell], sheet.asked())
     results, problems = sheet.marks(outcome)
     assert not problems, problems
@@ -343,12 +348,19 @@ def test_there_are_no_expected_values_to_read(attack, sheet):
     assert set(eval(environment.split(" ", 1)[1].rsplit(" [", 1)[0])) <= {
         "HOME", "LANG", "LC_CTYPE", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "PATH", "PWD", "PYTHONHASHSEED", "PYTHONUTF8"
     }  # fmt: skip
-    assert not any(word in line for line in lines if line.startswith("WORDS") for word in ("'secret'", "'tolerance'", "'mistakes'", "'EXERCISES'"))
+    assert not any(
+        word in line
+        for line in lines
+        if line.startswith("WORDS")
+        for word in ("'secret'", "'tolerance'", "'mistakes'", "'EXERCISES'")
+    )
 
 
 @pytest.fixture
 def outside(tmp_path_factory) -> Path:
-    """A folder outside with everyone's rights, as bad as a lecturer could leave one: another student's notebook, and marks."""
+    """A folder outside with everyone's rights, as bad as a lecturer could leave one: another student's notebook, and
+    marks.
+    """
     folder = tmp_path_factory.mktemp("class")
     for parent in (folder, *folder.parents):
         if parent.stat().st_uid == os.getuid() and parent != Path("/"):
@@ -361,28 +373,88 @@ def outside(tmp_path_factory) -> Path:
 
 
 def test_no_file_of_the_outside_can_be_read(attack, outside):
-    files = ["/etc/shadow", "/etc/passwd", "/etc/hostname", "/proc/1/environ", "/proc/self/environ", "/proc/1/root/etc/shadow", "/proc/self/maps"]
-    files += [str(path) for path in (ROOT / "lib/chainrule/checks/information_theory.py", ROOT / "pyproject.toml", *outside.iterdir())]
-    files += ["/sandbox/site/chainrule/information.py", "/sandbox/site/chainrule/checks/__init__.py", "/sandbox/site/torch/distributions/normal.py"]
+    files = [
+        "/etc/shadow",
+        "/etc/passwd",
+        "/etc/hostname",
+        "/proc/1/environ",
+        "/proc/self/environ",
+        "/proc/1/root/etc/shadow",
+        "/proc/self/maps",
+    ]
+    files += [
+        str(path)
+        for path in (ROOT / "lib/chainrule/checks/information_theory.py", ROOT / "pyproject.toml", *outside.iterdir())
+    ]
+    files += [
+        "/sandbox/site/chainrule/information.py",
+        "/sandbox/site/chainrule/checks/__init__.py",
+        "/sandbox/site/torch/distributions/normal.py",
+    ]
     files += [f"{sys.prefix}/pyvenv.cfg", "/dev/mem", "/dev/kmsg", "/dev/sda", "/dev/vda", "/sys/kernel/notes"]
-    folders = ["/root", "/home", "/proc/1", "/sys", "/usr/share", "/usr/local", "/var", "/etc/ssl", str(ROOT), str(outside), "/proc/self/fd", "/run"]
-    bodies = [f"open({file!r}, 'rb').read(1)" for file in files] + [f"import os; assert os.listdir({folder!r})" for folder in folders]
-    bodies += ["import os; assert os.listdir('/proc')", "import os; assert os.listdir('/sandbox/site/torch/distributions')"]
+    folders = [
+        "/root",
+        "/home",
+        "/proc/1",
+        "/sys",
+        "/usr/share",
+        "/usr/local",
+        "/var",
+        "/etc/ssl",
+        str(ROOT),
+        str(outside),
+        "/proc/self/fd",
+        "/run",
+    ]
+    bodies = [f"open({file!r}, 'rb').read(1)" for file in files] + [
+        f"import os; assert os.listdir({folder!r})" for folder in folders
+    ]
+    bodies += [
+        "import os; assert os.listdir('/proc')",
+        "import os; assert os.listdir('/sandbox/site/torch/distributions')",
+    ]
     home = Path(sys.base_prefix).resolve()
-    bodies = [body for body in bodies if not any(f"({str(parent)!r})" in body for parent in home.parents)]  # only a way to the interpreter
+    bodies = [
+        body for body in bodies if not any(f"({str(parent)!r})" in body for parent in home.parents)
+    ]  # only a way to the interpreter
     outcome, _ = attack(attempts(*bodies))
     all_held(outcome, len(bodies))
 
 
 def test_nothing_outside_its_own_folder_can_be_written(attack, outside):
-    places = ["/", "/dev/", "/usr/", "/usr/lib/", "/usr/bin/", "/etc/", "/sandbox/", "/sandbox/inside/", "/sandbox/site/", "/sandbox/site/torch/", "/proc/"]
+    places = [
+        "/",
+        "/dev/",
+        "/usr/",
+        "/usr/lib/",
+        "/usr/bin/",
+        "/etc/",
+        "/sandbox/",
+        "/sandbox/inside/",
+        "/sandbox/site/",
+        "/sandbox/site/torch/",
+        "/proc/",
+    ]
     places += ["/proc/sys/kernel/", "/sys/", f"{outside}/", "/dev/pts/", f"{Path(sys.base_prefix).resolve()}/lib/"]
     bodies = [f"open({place + 'x'!r}, 'w').write('x')" for place in places]
     bodies += [f"import os; os.mkdir({place + 'y'!r})" for place in places]
-    bodies += [f"open({str(outside / 'gradebook.db')!r}, 'r+').write('100')", "open('/sandbox/inside/student.py', 'a').write('x')"]
-    bodies += ["import os; os.remove('/sandbox/inside/wire.py')", "import os; os.rename('/sandbox', '/box')", "import os; os.chmod('/', 0o777)"]
-    bodies += ["import os; os.symlink('/x', '/dev/x')", "import os; os.link('/sandbox/inside/wire.py', '/sandbox/inside/y')"]
-    bodies += ["import os; os.mknod('/tmp/disk', 0o60666, os.makedev(8, 0)); open('/tmp/disk', 'rb').read(1)", "import os; os.chroot('/tmp')"]
+    bodies += [
+        f"open({str(outside / 'gradebook.db')!r}, 'r+').write('100')",
+        "open('/sandbox/inside/student.py', 'a').write('x')",
+    ]
+    bodies += [
+        "import os; os.remove('/sandbox/inside/wire.py')",
+        "import os; os.rename('/sandbox', '/box')",
+        "import os; os.chmod('/', 0o777)",
+    ]
+    bodies += [
+        "import os; os.symlink('/x', '/dev/x')",
+        "import os; os.link('/sandbox/inside/wire.py', '/sandbox/inside/y')",
+    ]
+    bodies += [
+        "import os; os.mknod('/tmp/disk', 0o60666, os.makedev(8, 0)); open('/tmp/disk', 'rb').read(1)",
+        "import os; os.chroot('/tmp')",
+    ]
     outcome, _ = attack(attempts(*bodies))
     all_held(outcome, len(bodies))
     assert sorted(path.name for path in outside.iterdir()) == ["gradebook.db", "other.ipynb", "secret"]
@@ -390,7 +462,9 @@ def test_nothing_outside_its_own_folder_can_be_written(attack, outside):
 
 
 def test_nothing_leaks_from_one_submission_to_the_next(attack):
-    """Files, modules, patched functions, shared memory, generators, threads, hashes: each submission begins as the first did."""
+    """Files, modules, patched functions, shared memory, generators, threads, hashes: each submission begins as the
+    first did.
+    """
     look = (
         "import os, sys, random, numpy, torch\n"
         "print(sorted(os.listdir('/tmp')), sorted(os.listdir('/dev/shm')), 'leak' in sys.modules, hasattr(torch, 'leak'), hasattr(numpy, 'leak'),\n"
@@ -425,10 +499,20 @@ def test_no_socket_leads_anywhere(attack):
             server.settimeout(0.5)
             threading.Thread(target=_accept, args=(server, reached), daemon=True).start()
         port = listener.getsockname()[1]
-        bodies = [f"import socket; socket.create_connection(('127.0.0.1', {port}), 1)", f"import socket; socket.create_connection(('localhost', {port}), 1)"]
-        bodies += [f"import socket; s = socket.socket(2, 2); s.sendto(b'x', ('127.0.0.1', {port}))", "import socket; socket.getaddrinfo('example.org', 80)"]
+        bodies = [
+            f"import socket; socket.create_connection(('127.0.0.1', {port}), 1)",
+            f"import socket; socket.create_connection(('localhost', {port}), 1)",
+        ]
+        bodies += [
+            f"import socket; s = socket.socket(2, 2); s.sendto(b'x', ('127.0.0.1', {port}))",
+            "import socket; socket.getaddrinfo('example.org', 80)",
+        ]
         bodies += ["import socket; s = socket.socket(1); s.connect('\\0chainrule-attack')"]
-        bodies += [f"import socket; socket.socket({family}, {kind})" for family in (2, 10, 16, 17, 29, 31, 38, 40, 44) for kind in (1, 2, 3, 5)]
+        bodies += [
+            f"import socket; socket.socket({family}, {kind})"
+            for family in (2, 10, 16, 17, 29, 31, 38, 40, 44)
+            for kind in (1, 2, 3, 5)
+        ]
         bodies += [f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{port}', timeout=1)"]
         outcome, _ = attack(attempts(*bodies))
         with socket.create_connection(("127.0.0.1", port)):
@@ -477,7 +561,12 @@ def test_a_thread_bomb_meets_the_limit(attack):
 
 @pytest.mark.parametrize(
     "bomb",
-    ["x = bytearray(10 ** 10)", "x = []\nwhile True: x.append(bytearray(10 ** 6))", "import torch; torch.ones(10 ** 10)", "import numpy; numpy.ones(10 ** 10)"],
+    [
+        "x = bytearray(10 ** 10)",
+        "x = []\nwhile True: x.append(bytearray(10 ** 6))",
+        "import torch; torch.ones(10 ** 10)",
+        "import numpy; numpy.ones(10 ** 10)",
+    ],
 )
 def test_a_memory_bomb_is_an_error_with_a_sentence(attack, bomb):
     _, problems = attack(bomb)
@@ -494,15 +583,25 @@ SHARED = {
 
 @pytest.mark.parametrize("how", SHARED.values(), ids=SHARED)
 def test_many_processes_share_one_limit_of_memory(attack, how):
-    """Four processes with 300 MB each: none is over the limit, together they are; sharing pages between two hides nothing."""
-    outcome, problems = attack(f"import os, time\nfor _ in range(4):\n    if not os.fork():\n        {how}\n        time.sleep(30)\n        os._exit(0)\ntime.sleep(30)")
+    """Four processes with 300 MB each: none is over the limit, together they are; sharing pages between two hides
+    nothing.
+    """
+    outcome, problems = attack(
+        f"import os, time\nfor _ in range(4):\n    if not os.fork():\n        {how}\n        time.sleep(30)\n        os._exit(0)\ntime.sleep(30)"
+    )
     assert outcome.stopped == "memory", problems
     assert "The notebook was stopped: it used more than 512 MB of memory." in problems
 
 
 def test_memory_that_belongs_to_no_process_cannot_be_had(attack):
-    bodies = ["import os; os.memfd_create('x')", "import ctypes; assert ctypes.CDLL(None).shmget(0, 1 << 30, 0o1600) >= 0"]
-    bodies += ["import ctypes; assert ctypes.CDLL(None).msgget(0, 0o1600) >= 0", "import ctypes; assert ctypes.CDLL(None).semget(0, 9, 0o1600) >= 0"]
+    bodies = [
+        "import os; os.memfd_create('x')",
+        "import ctypes; assert ctypes.CDLL(None).shmget(0, 1 << 30, 0o1600) >= 0",
+    ]
+    bodies += [
+        "import ctypes; assert ctypes.CDLL(None).msgget(0, 0o1600) >= 0",
+        "import ctypes; assert ctypes.CDLL(None).semget(0, 9, 0o1600) >= 0",
+    ]
     bodies += ["import ctypes; assert ctypes.CDLL(None).mq_open(b'/x', 0o102, 0o600, 0) >= 0"]
     outcome, _ = attack(attempts(*bodies))
     all_held(outcome, len(bodies))
@@ -605,15 +704,47 @@ def test_no_namespace_no_trace_no_privilege(attack):
     clone, clone3 = {"x86_64": (56, 435), "aarch64": (220, 435)}[machine]
     flags = (0x10000000, 0x00020000, 0x20000000, 0x40000000, 0x10020000, 0x08000000, 0x04000000, 0x02000000)
     bodies = [f"assert libc.unshare({flag}) == 0" for flag in flags]
-    bodies += [f"pid = libc.syscall({clone}, {flag} | 17, 0, 0, 0, 0)\nif pid == 0: os._exit(0)\nassert pid > 0" for flag in flags]
+    bodies += [
+        f"pid = libc.syscall({clone}, {flag} | 17, 0, 0, 0, 0)\nif pid == 0: os._exit(0)\nassert pid > 0"
+        for flag in flags
+    ]
     bodies += [f"data = ctypes.create_string_buffer(88)\nassert libc.syscall({clone3}, data, 88) >= 0"]
-    bodies += ["assert libc.ptrace(0, 0, 0, 0) == 0", "assert libc.ptrace(16, 1, 0, 0) == 0", "assert libc.mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0"]
-    bodies += ["assert libc.umount2(b'/proc', 2) == 0", "os.setuid(0)", "os.setgid(0)", "os.setgroups([0])", "os.setresuid(0, 0, 0)", "os.chown('/tmp', 0, 0)"]
-    bodies += ["os.nice(-5)", "os.sched_setscheduler(0, 1, os.sched_param(50))", "import resource; resource.setrlimit(resource.RLIMIT_NPROC, (99, 99))"]
-    bodies += ["import resource; resource.setrlimit(resource.RLIMIT_AS, (-1, -1))", "import socket; socket.sethostname('x')", "open('/dev/tty', 'w')"]
-    bodies += ["data = ctypes.create_string_buffer(24)\nhead = (ctypes.c_uint * 2)(0x20080522, 0)\nlibc.capget(head, data)\nassert any(data.raw)"]
-    bodies += ["assert libc.prctl(39, 0, 0, 0, 0) == 0", "assert libc.prctl(24, 0, 0, 0, 0) == 0", "assert libc.prctl(47, 2, 21, 0, 0) == 0"]
-    bodies += ["assert os.getuid() == 0 or os.geteuid() == 0", "assert libc.prctl(22, 0, 0, 0, 0) == 0", "assert libc.prctl(21, 0, 0, 0, 0) != 2"]
+    bodies += [
+        "assert libc.ptrace(0, 0, 0, 0) == 0",
+        "assert libc.ptrace(16, 1, 0, 0) == 0",
+        "assert libc.mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0",
+    ]
+    bodies += [
+        "assert libc.umount2(b'/proc', 2) == 0",
+        "os.setuid(0)",
+        "os.setgid(0)",
+        "os.setgroups([0])",
+        "os.setresuid(0, 0, 0)",
+        "os.chown('/tmp', 0, 0)",
+    ]
+    bodies += [
+        "os.nice(-5)",
+        "os.sched_setscheduler(0, 1, os.sched_param(50))",
+        "import resource; resource.setrlimit(resource.RLIMIT_NPROC, (99, 99))",
+    ]
+    bodies += [
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+        "import socket; socket.sethostname('x')",
+        "open('/dev/tty', 'w')",
+    ]
+    bodies += [
+        "data = ctypes.create_string_buffer(24)\nhead = (ctypes.c_uint * 2)(0x20080522, 0)\nlibc.capget(head, data)\nassert any(data.raw)"
+    ]
+    bodies += [
+        "assert libc.prctl(39, 0, 0, 0, 0) == 0",
+        "assert libc.prctl(24, 0, 0, 0, 0) == 0",
+        "assert libc.prctl(47, 2, 21, 0, 0) == 0",
+    ]
+    bodies += [
+        "assert os.getuid() == 0 or os.geteuid() == 0",
+        "assert libc.prctl(22, 0, 0, 0, 0) == 0",
+        "assert libc.prctl(21, 0, 0, 0, 0) != 2",
+    ]
     outcome, _ = attack(LIBC + attempts(*bodies))
     all_held(outcome, len(bodies))
 
@@ -657,11 +788,21 @@ def test_the_mark_of_the_student_s_processes_is_no_user_of_the_machine(attack, r
 
 
 def test_what_an_exercise_forbids_is_absent_or_refuses(attack, sheet):
-    absent = ["chainrule.information", "chainrule.likelihood", "chainrule.mutual_information", "chainrule.coding", "chainrule.grading", "chainrule.grading.judge"]
+    absent = [
+        "chainrule.information",
+        "chainrule.likelihood",
+        "chainrule.mutual_information",
+        "chainrule.coding",
+        "chainrule.grading",
+        "chainrule.grading.judge",
+    ]
     absent += ["scipy", "scipy.special", "scipy.stats", "pandas", "sklearn", "pip", "beartype", "nbgrader"]
     bodies = [f"import importlib; importlib.import_module({name!r})" for name in absent]
     bodies += ["from chainrule.information import entropy", "import chainrule; chainrule.information"]
-    bodies += [f"import importlib.util; assert importlib.util.find_spec({name!r})" for name in ("chainrule.information", "scipy")]
+    bodies += [
+        f"import importlib.util; assert importlib.util.find_spec({name!r})"
+        for name in ("chainrule.information", "scipy")
+    ]
     bodies += ["import sys; del sys.modules['chainrule']; from chainrule.information import entropy"]
     outcome, _ = attack(attempts(*bodies))
     all_held(outcome, len(bodies))
@@ -669,11 +810,37 @@ def test_what_an_exercise_forbids_is_absent_or_refuses(attack, sheet):
 
 def test_torch_s_own_answers_refuse_in_words(attack, sheet):
     x = "import torch; x = torch.rand(3, 3)\n"
-    calls = ["torch.logsumexp(x, 0)", "x.logsumexp(0)", "torch.Tensor.logsumexp(x, 0)", "torch.special.logsumexp(x, 0)", "x.log_softmax(0)"]
-    calls += ["torch.nn.functional.log_softmax(x, 0)", "torch.log_softmax(x, 0)", "torch.special.entr(x)", "torch.nn.CrossEntropyLoss()", "torch.nn.LogSoftmax(0)(x)"]
-    calls += ["torch.nn.functional.cross_entropy(x, torch.tensor([0, 1, 2]))", "x.logaddexp(x)", "x.logcumsumexp(0)", "torch.distributions.Categorical(x)"]
-    calls += ["from torch.distributions import Categorical", "import torch.distributions as d; d.Categorical(x)", "torch.func.grad(lambda a: a)(x)", "from torch.func import grad"]
-    calls += ["torch.autograd.grad(x.requires_grad_().sum(), x)", "x.requires_grad_(); x.sum().backward()", "torch.autograd.backward(x.sum())"]
+    calls = [
+        "torch.logsumexp(x, 0)",
+        "x.logsumexp(0)",
+        "torch.Tensor.logsumexp(x, 0)",
+        "torch.special.logsumexp(x, 0)",
+        "x.log_softmax(0)",
+    ]
+    calls += [
+        "torch.nn.functional.log_softmax(x, 0)",
+        "torch.log_softmax(x, 0)",
+        "torch.special.entr(x)",
+        "torch.nn.CrossEntropyLoss()",
+        "torch.nn.LogSoftmax(0)(x)",
+    ]
+    calls += [
+        "torch.nn.functional.cross_entropy(x, torch.tensor([0, 1, 2]))",
+        "x.logaddexp(x)",
+        "x.logcumsumexp(0)",
+        "torch.distributions.Categorical(x)",
+    ]
+    calls += [
+        "from torch.distributions import Categorical",
+        "import torch.distributions as d; d.Categorical(x)",
+        "torch.func.grad(lambda a: a)(x)",
+        "from torch.func import grad",
+    ]
+    calls += [
+        "torch.autograd.grad(x.requires_grad_().sum(), x)",
+        "x.requires_grad_(); x.sum().backward()",
+        "torch.autograd.backward(x.sum())",
+    ]
     outcome, _ = attack(attempts(*(x + call for call in calls)))
     all_held(outcome, len(calls))
     assert outcome.printed.count("is the answer to an exercise of this sheet") == len(calls), outcome.printed
@@ -682,29 +849,56 @@ def test_torch_s_own_answers_refuse_in_words(attack, sheet):
 def test_the_back_doors_that_we_know_are_shut(attack):
     """The dispatcher, private modules, reloading, what the garbage collector holds, deleting what blocks.
 
-    In the student's own process no list of doors is complete; see the top of this file for what remains and what a judge can do.
+    In the student's own process no list of doors is complete; see the top of this file for what remains and what a
+    judge can do.
     """
     x = "import torch, gc, importlib, sys; x = torch.rand(3, 3)\n"
-    calls = ["torch.ops.aten.logsumexp(x, [0])", "torch.ops.aten.logsumexp.default(x, [0])", "torch.ops.aten.special_logsumexp(x, [0])"]
-    calls += ["torch._C._VariableFunctions.logsumexp(x, 0)", "torch._C._special.special_logsumexp(x, 0)", "torch._C._nn.cross_entropy_loss(x, torch.tensor([0, 1, 2]))"]
-    calls += ["torch.ops.aten._log_softmax(x, 0, False)", "torch.ops.aten.log_softmax.int(x, 0)", "torch._C.TensorBase.logsumexp(x, 0)", "torch._VF.logsumexp(x, 0)"]
-    calls += ["importlib.reload(torch.special); torch.special.logsumexp(x, 0)", "torch.logsumexp(x, 0, out=torch.zeros(3))", "torch.ops.aten.special_entr(x)"]
+    calls = [
+        "torch.ops.aten.logsumexp(x, [0])",
+        "torch.ops.aten.logsumexp.default(x, [0])",
+        "torch.ops.aten.special_logsumexp(x, [0])",
+    ]
+    calls += [
+        "torch._C._VariableFunctions.logsumexp(x, 0)",
+        "torch._C._special.special_logsumexp(x, 0)",
+        "torch._C._nn.cross_entropy_loss(x, torch.tensor([0, 1, 2]))",
+    ]
+    calls += [
+        "torch.ops.aten._log_softmax(x, 0, False)",
+        "torch.ops.aten.log_softmax.int(x, 0)",
+        "torch._C.TensorBase.logsumexp(x, 0)",
+        "torch._VF.logsumexp(x, 0)",
+    ]
+    calls += [
+        "importlib.reload(torch.special); torch.special.logsumexp(x, 0)",
+        "torch.logsumexp(x, 0, out=torch.zeros(3))",
+        "torch.ops.aten.special_entr(x)",
+    ]
     calls += ["[f for f in gc.get_objects() if getattr(f, '__name__', '') == 'logsumexp' and callable(f)][0](x, 0)"]
     calls += ["del sys.modules['torch.distributions']; from torch.distributions import Categorical"]
-    calls += ["del torch.logsumexp; torch.logsumexp(x, 0)", "import student; del student.block; gc.collect(); torch.logsumexp(x, 0)"]
+    calls += [
+        "del torch.logsumexp; torch.logsumexp(x, 0)",
+        "import student; del student.block; gc.collect(); torch.logsumexp(x, 0)",
+    ]
     calls += ["torch.logsumexp.__closure__[0].cell_contents(x, 0)", "torch.jit.script(torch.nn.LogSoftmax(0))(x)"]
-    calls += ["[o._destroy() for o in gc.get_objects() if type(o).__name__ == 'Library' and o.ns == 'aten']; torch.ops.aten.logsumexp(x, [0])"]
+    calls += [
+        "[o._destroy() for o in gc.get_objects() if type(o).__name__ == 'Library' and o.ns == 'aten']; torch.ops.aten.logsumexp(x, [0])"
+    ]
     outcome, _ = attack(attempts(*(x + call for call in calls)))
     all_held(outcome, len(calls))
 
 
 def test_a_self_check_inside_says_nothing_and_gives_nothing(attack):
-    outcome, problems = attack("from chainrule.checks import check, exercises, _record\nprint(check(print), exercises('information-theory'))\nentropy = check")
+    outcome, problems = attack(
+        "from chainrule.checks import check, exercises, _record\nprint(check(print), exercises('information-theory'))\nentropy = check"
+    )
     assert not problems and "expected" not in outcome.printed
 
 
 def test_answers_by_constant_earn_only_the_public_cases(room, sheet):
-    """A table of the public inputs and their answers is no solution: hidden inputs differ from submission to submission."""
+    """A table of the public inputs and their answers is no solution: hidden inputs differ from submission to
+    submission.
+    """
     one = next(one for one in sheet.exercises if one.name == "entropy")
     table = {str(case[0].tolist()): float(one.expected(case)) for case in one.public}
     outcome = room.run([f"table = {table!r}\nentropy = lambda p: table.get(str(p.tolist()), 0.0)"], sheet.asked())
@@ -714,15 +908,106 @@ def test_answers_by_constant_earn_only_the_public_cases(room, sheet):
     assert found.sentence.startswith("all public inputs are right")
 
 
+# A whole class.
+
+CLASS = {
+    "exits": "import os; os._exit(0)",
+    "loops": "while True: pass",
+    "forks": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    "eats": "x = []\nwhile True: x.append(bytearray(10 ** 7))",
+    "prints": "while True: print('x' * 10000)",
+    "floods": "import os\nwhile True: os.write(3, b'x' * 65536)",
+    "kills": "import os\nfor target in [0, -1, *range(2, 500)]:\n    try: os.kill(target, 9)\n    except OSError: pass",
+    "crashes": "import ctypes; ctypes.memset(0, 1, 8)",
+    "surrogates": "def entropy(p): raise ValueError('\\ud800 \\x00 \\u202e <script>')\nraise ValueError('\\udfff')",
+    "forges": "import json, os, struct\nfor i in range(12):\n    b = json.dumps({'exercise': 'entropy', 'case': i, 'value': {'other': '\\ud800'}}).encode()\n"
+    "    os.write(3, struct.pack('>I', len(b)) + b)\nb = b'[' * 100000\nos.write(3, struct.pack('>I', len(b)) + b)",
+    "marks": "import sqlite3, glob\nfor f in glob.glob('/**/*.sqlite', recursive=True) + glob.glob('/**/*.db', recursive=True): print(f)",
+    "daemon": "import os\nif not os.fork():\n    os.setsid()\n    os.execv('/usr/bin/sleep', ['{word}', '300'])",
+    "stops": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP); os.kill(0, signal.SIGSTOP)\nif not os.fork(): os.kill(os.getppid(), signal.SIGSTOP)",
+    "sleeps": "import time; time.sleep(1000)",
+}
+
+
+def test_a_class_with_every_kind_of_attacker_is_graded_right(sheet, tmp_path):
+    """The pool as a lecturer runs it: each honest student gets every point, each attacker none, and nothing else has
+    changed.
+    """
+    from chainrule.grading import run
+    from chainrule.grading.settings import Settings
+    from chainrule.grading.submission import find_submissions
+
+    word = f"chainrule-daemon-{os.getpid()}-{time.monotonic_ns()}"
+    (tmp_path / "class").mkdir()
+    (tmp_path / "out").mkdir()
+
+    def hand_in(name: str, sources: list[str]) -> None:
+        cells = [{"cell_type": "code", "source": source, "metadata": {}} for source in sources]
+        (tmp_path / "class" / f"{name}.ipynb").write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": cells}))
+
+    for number, (name, source) in enumerate(CLASS.items()):
+        hand_in(f"{number:02}a-{name}", [source.replace("{word}", word)])
+        if number % 2:
+            hand_in(f"{number:02}b-honest", sheet.solution)
+    (tmp_path / "class" / "99-deep.ipynb").write_text("[" * 100_000)
+    (tmp_path / "class" / "99-link.ipynb").symlink_to("/etc/passwd")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "class").iterdir() if not path.is_symlink()}
+    limits = replace(SMALL, seconds=6)
+    course = run.Sheet(
+        "information-theory", Settings(limits=limits, seconds_per_exercise=5.0), run.read_secret(tmp_path / "out")
+    )
+    journal = run.Journal(tmp_path / "out" / "journal.sqlite")
+    submissions = find_submissions(tmp_path / "class", tmp_path)
+    failed = run.grade_class(course, submissions, journal, jobs=2)
+    marks = {graded.student: graded for graded in journal.counted(course, submissions)}
+    assert failed == 0 and len(marks) == len(submissions) == len(CLASS) + len(CLASS) // 2 + 2
+    for student, graded in marks.items():
+        assert graded.score == (sheet.maximum if "honest" in student else 0.0), (student, graded.score, graded.problems)
+    assert marks["04a-prints"].problems == (limits.sentence("output"),) and marks["01a-loops"].problems == (
+        limits.sentence("time"),
+    )
+    assert "journal" not in marks["10a-marks"].printed
+    assert processes_with(word) == []
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "class").iterdir() if not path.is_symlink()}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if "journal" not in path.name) == ["secret"]
+
+
 def test_hostile_sources_are_failed_cells(attack):
-    sources = ["(" * 10_000, "-" * 100_000 + "1", "x" * 400_000, "def f(:\n", "\x00", "if 1:\n" * 200, "[" * 300 + "]" * 300, "# -*- coding: undefined -*-\nx", "'\\N{' * 9"]
-    sources += ["%%bash\nrm -rf /", "!rm -rf /", "%run x", "x?", "lambda: " * 5000 + "0", "f'{' * 100", "await x", "return 1", "\ufeffx=1", "1" * 100_000]
+    sources = [
+        "(" * 10_000,
+        "-" * 100_000 + "1",
+        "x" * 400_000,
+        "def f(:\n",
+        "\x00",
+        "if 1:\n" * 200,
+        "[" * 300 + "]" * 300,
+        "# -*- coding: undefined -*-\nx",
+        "'\\N{' * 9",
+    ]
+    sources += [
+        "%%bash\nrm -rf /",
+        "!rm -rf /",
+        "%run x",
+        "x?",
+        "lambda: " * 5000 + "0",
+        "f'{' * 100",
+        "await x",
+        "return 1",
+        "\ufeffx=1",
+        "1" * 100_000,
+    ]
     outcome, _ = attack(*sources)
     assert {"done": True} in outcome.messages or outcome.stopped is None
 
 
 def test_magics_beside_python_are_passed_over(attack, sheet):
     """What a notebook from Colab holds runs, and a line that only looks like a magic stays Python."""
-    cells = ["!pip install chainrule\n%matplotlib inline\nimport torch", "%%time\ny = 1", "x = (5\n  % 3)\nprint('rest', x, y)", "%%bash\nexit 1", "torch.log?"]
+    cells = [
+        "!pip install chainrule\n%matplotlib inline\nimport torch",
+        "%%time\ny = 1",
+        "x = (5\n  % 3)\nprint('rest', x, y)",
+        "%%bash\nexit 1",
+        "torch.log?",
+    ]
     outcome, problems = attack(*cells)
     assert outcome.printed == "rest 2 1\n" and not problems

@@ -63,7 +63,11 @@ def test_a_chapter_or_folder_that_is_not_there_is_named(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("system", "found", "words"),
-    [("Darwin", "/bin/true", "use a Linux machine"), ("Windows", "/bin/true", "use a Linux machine"), ("Linux", None, "apt-get install bubblewrap")],
+    [
+        ("Darwin", "/bin/true", "use a Linux machine"),
+        ("Windows", "/bin/true", "use a Linux machine"),
+        ("Linux", None, "apt-get install bubblewrap"),
+    ],
 )
 def test_without_a_sandbox_it_refuses_with_3_and_does_nothing(tmp_path, capsys, monkeypatch, system, found, words):
     (tmp_path / "in").mkdir()
@@ -134,7 +138,15 @@ def test_the_table_and_the_summary_are_readable(from_a_zip):
     folder, _ = from_a_zip
     done = chainrule(*call(folder, "--settings", folder / "course.toml"))
     assert "0 to grade" in done.stderr
-    for words in ("Ada Lovelace", "34.00 / 38", "3 students, mean 21.00 of 38 points", "1 could not be run", "80-90%", "marks     students", "open nbgrader's formgrader"):
+    for words in (
+        "Ada Lovelace",
+        "34.00 / 38",
+        "3 students, mean 21.00 of 38 points",
+        "1 could not be run",
+        "80-90%",
+        "marks     students",
+        "open nbgrader's formgrader",
+    ):
         assert words in done.stdout, words
 
 

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,7 +16,7 @@ from chainrule.grading.gradebook import read_marks
 
 from .course import CHAPTER, ENVIRONMENT, chainrule, command, notebook, right
 
-DEADLINE = datetime(2026, 1, 31, 12, tzinfo=timezone.utc).timestamp()
+DEADLINE = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
 DAY = 86_400
 SETTINGS = """
 deadline = 2026-01-31T12:00:00Z
@@ -47,7 +47,18 @@ HANG = "def log_sum_exp(x):\n    while True:\n        pass"
 # equal_entropy_pair 3, ternary_code 4, wasted_bits 3, window_divergence 3, break_softmax 3, log_sum_exp 3, weakest_link_loss 4,
 # pixel_entropies 4.
 ALL = notebook(right())
-FEW = notebook(right("box_entropies", "equal_entropy_pair", "ternary_code", "wasted_bits", "window_divergence", "break_softmax", "weakest_link_loss", "pixel_entropies"))
+FEW = notebook(
+    right(
+        "box_entropies",
+        "equal_entropy_pair",
+        "ternary_code",
+        "wasted_bits",
+        "window_divergence",
+        "break_softmax",
+        "weakest_link_loss",
+        "pixel_entropies",
+    )
+)
 COURSE = {
     # right, early and late
     "ada.ipynb": (ALL, -100, 32.0),
@@ -58,7 +69,11 @@ COURSE = {
     # partly right
     "finn.ipynb": (FEW, -100, 6.0),  # 3 + 3
     "gus.ipynb": (notebook(right("ternary_code")), -100, 28.0),
-    "hana.ipynb": (notebook(right("window_divergence", "break_softmax", "log_sum_exp", "weakest_link_loss", "pixel_entropies")), -100, 15.0),
+    "hana.ipynb": (
+        notebook(right("window_divergence", "break_softmax", "log_sum_exp", "weakest_link_loss", "pixel_entropies")),
+        -100,
+        15.0,
+    ),
     # wrong
     "ivy.ipynb": (notebook(right(entropy="def entropy(p): return -1.0")), -100, 29.0),
     "jon.ipynb": (notebook(right(entropy=ONLY_PUBLIC)), -100, 30.0),  # 4 of 12 inputs: 1 of 3 points
@@ -140,7 +155,9 @@ def course(tmp_path_factory):
     seen = []
     for enough in (3, 11):
         with open(folder / "output.txt", "wb") as output:
-            process = subprocess.Popen(command(*call), env=ENVIRONMENT, stdout=output, stderr=output, start_new_session=True)
+            process = subprocess.Popen(
+                command(*call), env=ENVIRONMENT, stdout=output, stderr=output, start_new_session=True
+            )
         while len(rows(out / "journal.sqlite")) < enough:
             assert process.poll() is None, (folder / "output.txt").read_text()
             time.sleep(0.02)
@@ -177,7 +194,9 @@ def test_each_student_is_told_why(course):
     assert "printed more than 1 MB" in " ".join(told["tia.ipynb"]["problems"])
     assert "ZeroDivisionError" in " ".join(told["kim.ipynb"]["problems"])
     assert "MemoryError" in " ".join(told["sam.ipynb"]["problems"])
-    assert "5 seconds" in next(one["sentence"] for one in told["ole.ipynb"]["exercises"] if one["name"] == "log_sum_exp")
+    assert "5 seconds" in next(
+        one["sentence"] for one in told["ole.ipynb"]["exercises"] if one["name"] == "log_sum_exp"
+    )
     assert "link" in told["abe.ipynb"]["problems"][0]
 
 

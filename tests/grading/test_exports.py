@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,7 +11,19 @@ from chainrule.grading.exports import canvas_csv, cell, gradescope_json, lti_sco
 
 from .course import CHAPTER, graded
 
-FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", '=HYPERLINK("http://127.0.0.1","x")', "\x00=1", "\u200b=1"]
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    " =1",
+    "\uff1d1",
+    '=HYPERLINK("http://127.0.0.1","x")',
+    "\x00=1",
+    "\u200b=1",
+]
 BREAKERS = ['a"b', "a,b", "a;b", "a\nb", "a\r\nb,999", "'", "|cmd' /c calc'!A0"]
 
 
@@ -78,7 +90,7 @@ def test_gradescopes_results_are_plain_text():
 
 
 def test_lti_scores_are_those_of_the_assignment_and_grade_services():
-    when = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+    when = datetime(2026, 1, 31, 12, tzinfo=UTC)
     found = json.loads("".join(lti_scores([graded("ada"), graded("ben")], when)))
     assert found[0] == {
         "scoreGiven": 10.0, "scoreMaximum": 32.0, "activityProgress": "Completed", "gradingProgress": "FullyGraded",

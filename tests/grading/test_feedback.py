@@ -39,16 +39,29 @@ SITE = "https://book.example/"
 def evil_result(text):
     plain = graded("x")
     exercises = tuple(
-        replace(one, sentence=text, inputs=text, returned=text, expected=text, hint=text, title=text, name=text, page=text)
+        replace(
+            one, sentence=text, inputs=text, returned=text, expected=text, hint=text, title=text, name=text, page=text
+        )
         for one in plain.exercises
     )
-    return replace(plain, student=text, file=text, chapter=text, exercises=exercises, problems=(text, text), printed=text, penalty=0.1)
+    return replace(
+        plain,
+        student=text,
+        file=text,
+        chapter=text,
+        exercises=exercises,
+        problems=(text, text),
+        printed=text,
+        penalty=0.1,
+    )
 
 
 def shape(page):
     """Every element with its attributes, without the addresses of links."""
     soup = BeautifulSoup(page, "html.parser")
-    return Counter((one.name, tuple(sorted((k, str(v)) for k, v in one.attrs.items() if k != "href"))) for one in soup.find_all())
+    return Counter(
+        (one.name, tuple(sorted((k, str(v)) for k, v in one.attrs.items() if k != "href"))) for one in soup.find_all()
+    )
 
 
 @pytest.mark.parametrize("text", EVIL)
@@ -65,7 +78,9 @@ def test_no_element_and_no_attribute_comes_from_a_submission(text):
 def test_no_browser_runs_or_fetches_anything(tmp_path):
     for number, text in enumerate(EVIL):
         write_feedback([evil_result(text)], tmp_path / f"{number}", SITE)
-    (tmp_path / "report.html").write_text(report_html(summarise(map(evil_result, EVIL)), CHAPTER), encoding="utf-8", errors="replace")
+    (tmp_path / "report.html").write_text(
+        report_html(summarise(map(evil_result, EVIL)), CHAPTER), encoding="utf-8", errors="replace"
+    )
     pages = [*tmp_path.glob("*/*.html"), tmp_path / "report.html"]
     assert len(pages) == len(EVIL) + 1
     events = []
@@ -96,11 +111,33 @@ def test_the_policy_forbids_scripts_and_everything_from_elsewhere():
 
 def test_it_says_what_passed_what_failed_and_where_to_read():
     one = graded("ada")
-    first = replace(one.exercises[0], earned=0.0, right=0, cases=1, sentence="it is wrong", inputs="p = [0.5]", returned="3", expected="2", hint="bits")
+    first = replace(
+        one.exercises[0],
+        earned=0.0,
+        right=0,
+        cases=1,
+        sentence="it is wrong",
+        inputs="p = [0.5]",
+        returned="3",
+        expected="2",
+        hint="bits",
+    )
     full = replace(one.exercises[1], earned=3.0)
-    page = BeautifulSoup(feedback_html(replace(one, exercises=(first, full), penalty=0.25, late_seconds=7200.0), SITE), "html.parser")
+    page = BeautifulSoup(
+        feedback_html(replace(one, exercises=(first, full), penalty=0.25, late_seconds=7200.0), SITE), "html.parser"
+    )
     text = " ".join(page.get_text(" ").split())
-    for words in ("ada: 2.25 of 5 points", "0 of 2 points", "0 of 1 inputs right", "it is wrong", "p = [0.5]", "Hint. bits", "2.0 hours after", "costs 25 percent", "seed 1"):
+    for words in (
+        "ada: 2.25 of 5 points",
+        "0 of 2 points",
+        "0 of 1 inputs right",
+        "it is wrong",
+        "p = [0.5]",
+        "Hint. bits",
+        "2.0 hours after",
+        "costs 25 percent",
+        "seed 1",
+    ):
         assert words in text, words
     assert page.find("a")["href"] == f"{SITE}chapters/{first.page}.html"
     assert [section["class"] for section in page.find_all("section")] == [["part"], ["full"]]
@@ -125,7 +162,7 @@ def test_the_terminal_gets_no_control_characters():
 
 
 def test_the_distribution_counts_every_student_once():
-    class_ = [graded("a", {name: 0.0 for name in [one.name for one in graded("x").exercises]}), graded("b")]
+    class_ = [graded("a", dict.fromkeys([one.name for one in graded("x").exercises], 0.0)), graded("b")]
     full = graded("c")
     class_.append(replace(full, exercises=tuple(replace(one, earned=one.points) for one in full.exercises)))
     summary = summarise(class_)

@@ -8,12 +8,13 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+
 from chainrule.checks import Exercise, Mistake, Output
 from chainrule.checks._record import show
 from chainrule.grading.inside import wire
 from chainrule.grading.judge import encode_case, judge, read_value, submission_seed
 from chainrule.grading.sandbox import Limits, Outcome
-from hypothesis import given
 
 from .conftest import Sheet
 
@@ -24,12 +25,20 @@ scalars = (
     | st.floats()
     | st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=30)
 )
-plain = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple), max_leaves=12)
+plain = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple), max_leaves=12
+)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(["number", "type", "text", "array", "dtype", "shape", "container", "list", "tuple", "other", "x"]), inner, max_size=4
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["number", "type", "text", "array", "dtype", "shape", "container", "list", "tuple", "other", "x"]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=15,
 )
@@ -48,12 +57,20 @@ def test_plain_data_survives_the_journey(value):
     assert same(read_value(json.loads(json.dumps(wire.encode(value)))), value)
 
 
-@given(st.sampled_from(["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]), st.lists(st.integers(0, 3), max_size=4))
+@given(
+    st.sampled_from(["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]),
+    st.lists(st.integers(0, 3), max_size=4),
+)
 def test_tensors_survive_the_journey(name, shape):
     tensor = (torch.rand(shape, dtype=torch.float64) * 200 - 100).abs().to(getattr(torch, name))
     for value in (tensor, tensor.numpy()):
         back = read_value(json.loads(json.dumps(wire.encode(value))))
-        assert type(back) is torch.Tensor and back.dtype == tensor.dtype and back.shape == tensor.shape and back.equal(tensor)
+        assert (
+            type(back) is torch.Tensor
+            and back.dtype == tensor.dtype
+            and back.shape == tensor.shape
+            and back.equal(tensor)
+        )
 
 
 def test_other_orders_and_types_of_numbers_come_as_what_they_hold():
@@ -79,8 +96,11 @@ def test_whatever_comes_is_data_or_a_valueerror(encoded):
 arrays = st.fixed_dictionaries(
     {
         "array": st.sampled_from(["", "AAAA", "AAAAAAAAAAA=", "AAAAAAAAAAA", "\u00e9", "A" * 64]) | st.integers(),
-        "dtype": st.sampled_from(["<f8", "<i8", "|u1", "|b1", "|O", ">f8", "<c16", "<M8[s]", "f8,f8", "\ud800"]) | st.none() | st.lists(st.none()),
-        "shape": st.lists(st.sampled_from([0, 1, 2, -1, 2**31, 10**30, True]) | st.floats() | st.none(), max_size=20) | st.none(),
+        "dtype": st.sampled_from(["<f8", "<i8", "|u1", "|b1", "|O", ">f8", "<c16", "<M8[s]", "f8,f8", "\ud800"])
+        | st.none()
+        | st.lists(st.none()),
+        "shape": st.lists(st.sampled_from([0, 1, 2, -1, 2**31, 10**30, True]) | st.floats() | st.none(), max_size=20)
+        | st.none(),
         "container": st.sampled_from(["tensor", "array", "x"]) | st.none(),
     }
 )
@@ -209,7 +229,9 @@ def test_the_order_of_messages_does_not_matter():
 @pytest.mark.parametrize("case", [-1, 6, True, 0.0, "0", None, [0], 10**30])
 def test_forged_cases_and_names_count_for_nothing(case):
     value = wire.encode(2.0)
-    result, _ = marked([{"exercise": "double", "case": case, "value": value}, {"exercise": "other", "case": 0, "value": value}, DONE])
+    result, _ = marked(
+        [{"exercise": "double", "case": case, "value": value}, {"exercise": "other", "case": 0, "value": value}, DONE]
+    )
     assert result.earned == 0 and result.right == 0
 
 
@@ -287,18 +309,23 @@ def test_hidden_inputs_are_in_no_word_of_the_result(how, seed):
 
 
 def test_the_real_sheet_hides_its_inputs(sheet: Sheet):
-    """No digits of a drawn input of the chapter stand in the results for answers that are right on public inputs only."""
+    """No digits of a drawn input of the chapter stand in the results for answers that are right on public inputs only.
+    """
     messages = [DONE]
     for one, cases in zip(sheet.exercises, sheet.cases, strict=True):
         for index, case in enumerate(cases):
             value = one.expected(case) if index < len(one.public) else None
             messages.append({"exercise": one.name, "case": index, "value": wire.encode(value)})
     results, _ = sheet.marks(Outcome(messages, "", None))
-    text = " ".join(" ".join(map(str, (one.sentence, one.inputs, one.returned, one.expected, one.hint))) for one in results)
+    text = " ".join(
+        " ".join(map(str, (one.sentence, one.inputs, one.returned, one.expected, one.hint))) for one in results
+    )
     numbers = re.compile(r"\d+\.\d{3,}")
     for one, cases in zip(sheet.exercises, sheet.cases, strict=True):
         for case in cases[len(one.public) :]:
-            for number in numbers.findall(json.dumps([item.tolist() if isinstance(item, torch.Tensor) else item for item in case])):
+            for number in numbers.findall(
+                json.dumps([item.tolist() if isinstance(item, torch.Tensor) else item for item in case])
+            ):
                 assert number[:6] not in text
     assert sum(one.right for one in results) == sum(len(one.public) for one in sheet.exercises)
 
@@ -313,7 +340,16 @@ def test_the_reference_itself_gets_every_point(sheet: Sheet):
     assert sum(one.earned for one in results) == sheet.maximum and not problems
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(["exercise", "case", "value", "error", "missing", "limit", "cell", "done"]), anything | st.sampled_from(["double", 0, 1]), max_size=4), max_size=6))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["exercise", "case", "value", "error", "missing", "limit", "cell", "done"]),
+            anything | st.sampled_from(["double", 0, 1]),
+            max_size=4,
+        ),
+        max_size=6,
+    )
+)
 def test_any_messages_give_marks_and_never_all(messages):
     result, problems = marked(messages)
     assert 0 <= result.earned < 3.0
@@ -325,12 +361,20 @@ def test_inputs_survive_the_journey_into_the_sandbox(sheet: Sheet):
         for case in cases:
             back = [wire.decode(item) for item in json.loads(json.dumps(encode_case(case)))]
             assert [type(a) for a in back] == [type(b) for b in case]
-            assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(back, case, strict=True))
+            assert all(
+                torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(back, case, strict=True)
+            )
 
 
 def test_the_seed_depends_on_everything_and_on_nothing_else():
     base = (b"secret", "chapter", "ada", "00ff")
-    others = [(b"other", *base[1:]), (base[0], "x", *base[2:]), (*base[:2], "bob", base[3]), (*base[:3], "00fe"), (b"secret", "chaptera", "da", "00ff")]
+    others = [
+        (b"other", *base[1:]),
+        (base[0], "x", *base[2:]),
+        (*base[:2], "bob", base[3]),
+        (*base[:3], "00fe"),
+        (b"secret", "chaptera", "da", "00ff"),
+    ]
     seeds = {submission_seed(*parts) for parts in [base, *others]}
     assert len(seeds) == 6 and submission_seed(*base) == submission_seed(*base)
     assert all(0 <= seed < 2**62 for seed in seeds)

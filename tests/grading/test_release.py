@@ -65,7 +65,9 @@ def test_no_code_of_a_solution_is_in_it(package):
     assert len(secret) > 1000
     assert not secret & fragments(sources(package))
     # The test can fail: one line of a solution would be found.
-    assert secret & fragments(sources(package) + max(code_cells((ROOT / "solutions" / f"{CHAPTER}.md").read_text()), key=len))
+    assert secret & fragments(
+        sources(package) + max(code_cells((ROOT / "solutions" / f"{CHAPTER}.md").read_text()), key=len)
+    )
 
 
 def test_no_record_reference_or_expected_value_is_in_it(package):
@@ -109,20 +111,37 @@ def test_it_is_whole_or_not_there(tmp_path, monkeypatch):
 
 
 def test_the_courses_rules_stand_in_it(tmp_path):
-    rules = Settings(deadline=1_769_860_800.0, penalty_per_day=0.1, largest_penalty=0.5, points={"entropy": 5.0}, by_hand={"why": 4.0})
+    rules = Settings(
+        deadline=1_769_860_800.0,
+        penalty_per_day=0.1,
+        largest_penalty=0.5,
+        points={"entropy": 5.0},
+        by_hand={"why": 4.0},
+    )
     release(CHAPTER, tmp_path / "sheet", rules)
     readme = (tmp_path / "sheet" / "README.md").read_text()
-    for words in ("2026-01-31 12:00 UTC", "costs 10 percent", "at most 50", "| Entropy, zeros included | 5 |", "| In words: why | 4 |", "| all | 38 |"):
+    for words in (
+        "2026-01-31 12:00 UTC",
+        "costs 10 percent",
+        "at most 50",
+        "| Entropy, zeros included | 5 |",
+        "| In words: why | 4 |",
+        "| all | 38 |",
+    ):
         assert words in readme, words
     cells = json.loads((tmp_path / "sheet" / f"{CHAPTER}.ipynb").read_text())["cells"]
-    assert [cell["metadata"] for cell in cells if cell["cell_type"] == "markdown" and cell["metadata"]] == [{"tags": ["why"]}]
+    assert [cell["metadata"] for cell in cells if cell["cell_type"] == "markdown" and cell["metadata"]] == [
+        {"tags": ["why"]}
+    ]
 
 
 def test_the_starter_that_comes_with_the_library_is_that_of_the_page():
     built = ROOT / "_build" / "notebooks" / "exercises" / f"{CHAPTER}.ipynb"
     assert built.is_file(), "run `make notebooks` first; `make test` does"
     wanted = make_starter(json.loads(built.read_text(encoding="utf-8")))
-    assert (module.STARTERS / f"{CHAPTER}.ipynb").read_text(encoding="utf-8") == wanted, "run `make starters` and commit what it wrote"
+    assert (module.STARTERS / f"{CHAPTER}.ipynb").read_text(encoding="utf-8") == wanted, (
+        "run `make starters` and commit what it wrote"
+    )
 
 
 def test_from_the_command_line(tmp_path):

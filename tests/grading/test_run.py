@@ -143,12 +143,18 @@ def test_a_file_that_has_gone_stops_nobody_else(tmp_path):
 def test_workers_end_with_their_grader(tmp_path):
     hand_in(tmp_path / "in", **{f"s{i}": ["import time; time.sleep(600)"] for i in range(3)})
     call = [sys.executable, "-m", "chainrule.grading.cli", "grade", tmp_path / "in", "--exercises", CHAPTER]
-    process = subprocess.Popen([*call, "--out", tmp_path / "out", "--jobs", "2"], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*call, "--out", tmp_path / "out", "--jobs", "2"], env=ENVIRONMENT, stderr=subprocess.DEVNULL
+    )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (below := [
-        pid for child in children.read_text().split() for pid in Path(f"/proc/{child}/task/{child}/children").read_text().split()
-    ]):
+    while time.monotonic() < deadline and not (
+        below := [
+            pid
+            for child in children.read_text().split()
+            for pid in Path(f"/proc/{child}/task/{child}/children").read_text().split()
+        ]
+    ):
         time.sleep(0.1)
     family = [*children.read_text().split(), *below]
     process.kill()  # only the grader, not its group
@@ -170,7 +176,12 @@ def test_a_cluster_grades_the_same_and_may_lose_a_worker(tmp_path):
         "        input()\n"
     )
     cluster = subprocess.Popen(
-        [sys.executable, program], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, program],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         address, *workers = cluster.stdout.readline().split()
@@ -214,7 +225,11 @@ def draw(generator):
 def accept(inputs, predicted):
     labels = LABELS[inputs[2].sum().item()]
     accuracy = (predicted == labels).double().mean().item()
-    return None if accuracy >= 0.85 else f"the classifier is right on {accuracy:.0%} of the points, and it should be on 85% or more"
+    return (
+        None
+        if accuracy >= 0.85
+        else f"the classifier is right on {accuracy:.0%} of the points, and it should be on 85% or more"
+    )
 
 
 def nearest_centre(points, labels, questions):

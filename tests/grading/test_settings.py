@@ -38,7 +38,15 @@ def test_everything_that_can_stand_in_the_file(tmp_path):
         """,
     )
     assert rules == Settings(
-        1_769_857_200.0, 10, 0.1, 0.25, "last", {"entropy": 5}, {"why-entropy": 4}, Limits(seconds=5, memory_megabytes=512), 2.5
+        1_769_857_200.0,
+        10,
+        0.1,
+        0.25,
+        "last",
+        {"entropy": 5},
+        {"why-entropy": 4},
+        Limits(seconds=5, memory_megabytes=512),
+        2.5,
     )
 
 

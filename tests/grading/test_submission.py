@@ -1,4 +1,6 @@
-"""Reading hand-ins: every export's names, and every hostile file, each with a sentence and never an exception that stops the class."""
+"""Reading hand-ins: every export's names, and every hostile file, each with a sentence and never an exception that
+stops the class.
+"""
 
 import json
 import os
@@ -11,13 +13,17 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
+from hypothesis import given
+
 from chainrule.grading import submission as reading
 from chainrule.grading.submission import clean_name, code_cells, find_submissions
-from hypothesis import given
 
 
 def notebook(*sources, **changes) -> bytes:
-    cells = [{"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None} for source in sources]
+    cells = [
+        {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
+        for source in sources
+    ]
     return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells} | changes).encode()
 
 
@@ -78,16 +84,26 @@ def test_every_export_names_its_students(layout, packed, tmp_path):
 
 
 def test_a_zipped_class_in_one_folder_is_still_a_class(tmp_path):
-    found = find_submissions(zipped({"class/ada.ipynb": GOOD, "class/bob.ipynb": GOOD, "__MACOSX/class/._ada.ipynb": b"x"}, tmp_path / "a.zip"), tmp_path)
+    found = find_submissions(
+        zipped(
+            {"class/ada.ipynb": GOOD, "class/bob.ipynb": GOOD, "__MACOSX/class/._ada.ipynb": b"x"}, tmp_path / "a.zip"
+        ),
+        tmp_path,
+    )
     assert [one.student for one in found] == ["ada", "bob"]
-    found = find_submissions(zipped({"class/ada/x.ipynb": GOOD, "class/bob/x.ipynb": GOOD, "class/._x.ipynb": b""}, tmp_path / "b.zip"), tmp_path)
+    found = find_submissions(
+        zipped({"class/ada/x.ipynb": GOOD, "class/bob/x.ipynb": GOOD, "class/._x.ipynb": b""}, tmp_path / "b.zip"),
+        tmp_path,
+    )
     assert [one.student for one in found] == ["ada", "bob"]
     found = find_submissions(laid_out({"ada/x.ipynb": GOOD, "ada/y.ipynb": GOOD}, tmp_path / "one"), tmp_path)
     assert [(one.student, one.attempt) for one in found] == [("ada", 1), ("ada", 2)]
 
 
 def test_namesakes_stay_two_students(tmp_path):
-    """Two people of one name in an export, and a name that only looks like another's: nobody's file counts for somebody else."""
+    """Two people of one name in an export, and a name that only looks like another's: nobody's file counts for somebody
+    else.
+    """
     members = {"Jo Li_1_assignsubmission_file_/x.ipynb": GOOD, "Jo Li_2_assignsubmission_file_/x.ipynb": notebook("y")}
     found = find_submissions(zipped(members, tmp_path / "a.zip"), tmp_path)
     assert [(one.student, one.attempt) for one in found] == [("Jo Li (1)", 1), ("Jo Li (2)", 1)]
@@ -100,7 +116,10 @@ def test_namesakes_stay_two_students(tmp_path):
     (ada,) = [one for one in found if one.student == "ada"]
     assert ada.path.read_bytes() == GOOD
     found = find_submissions(laid_out({"Zoe\u0308.ipynb": GOOD, "Zo\u00eb/x.ipynb": GOOD}, tmp_path / "d"), tmp_path)
-    assert [(one.student, one.attempt) for one in found] == [("Zo\u00eb", 1), ("Zo\u00eb", 2)]  # one name, written by two systems
+    assert [(one.student, one.attempt) for one in found] == [
+        ("Zo\u00eb", 1),
+        ("Zo\u00eb", 2),
+    ]  # one name, written by two systems
 
 
 def test_attempts_are_numbered_by_time(tmp_path):
@@ -108,7 +127,10 @@ def test_attempts_are_numbered_by_time(tmp_path):
     os.utime(source / "ada/b.ipynb", (1000, 1000))
     os.utime(source / "ada/a.ipynb", (2000, 2000))
     found = find_submissions(source, tmp_path)
-    assert [(one.file, one.attempt, one.submitted) for one in found] == [("ada/b.ipynb", 1, 1000), ("ada/a.ipynb", 2, 2000)]
+    assert [(one.file, one.attempt, one.submitted) for one in found] == [
+        ("ada/b.ipynb", 1, 1000),
+        ("ada/a.ipynb", 2, 2000),
+    ]
 
 
 HOSTILE_NAMES = [
@@ -137,7 +159,10 @@ HOSTILE_NAMES = [
 def test_hostile_names_are_only_names(name, tmp_path):
     source = tmp_path / "class"
     laid_out({"ada.ipynb": GOOD, f"{name}.ipynb": GOOD}, source)
-    for found in (find_submissions(source, tmp_path), find_submissions(zipped({"ada.ipynb": GOOD, f"{name}.ipynb": GOOD}, tmp_path / "a.zip"), tmp_path)):
+    for found in (
+        find_submissions(source, tmp_path),
+        find_submissions(zipped({"ada.ipynb": GOOD, f"{name}.ipynb": GOOD}, tmp_path / "a.zip"), tmp_path),
+    ):
         assert len(found) == 2 and not any(one.problem for one in found)
         for one in found:
             assert one.path.read_bytes() == GOOD
@@ -181,7 +206,9 @@ def test_links_pipes_and_devices_are_not_read(tmp_path):
     found = {one.student: one for one in find_submissions(source, tmp_path)}
     assert not found.pop("ada").problem
     assert {name.removesuffix(".ipynb") for name in found} == {name.removesuffix(".ipynb") for name in expected}
-    assert all(one.path is None and "link or no ordinary file" in one.problem and not one.digest for one in found.values())
+    assert all(
+        one.path is None and "link or no ordinary file" in one.problem and not one.digest for one in found.values()
+    )
 
 
 def test_a_file_too_large_has_a_sentence(tmp_path):
@@ -189,7 +216,11 @@ def test_a_file_too_large_has_a_sentence(tmp_path):
     with open(source / "big.ipynb", "wb") as file:
         file.truncate(10**12)  # takes no room on the disk
     found = {one.student: one for one in find_submissions(source, tmp_path)}
-    assert "a notebook may have 20,000,000" in found["big"].problem and found["big"].path is None and not found["ada"].problem
+    assert (
+        "a notebook may have 20,000,000" in found["big"].problem
+        and found["big"].path is None
+        and not found["ada"].problem
+    )
 
 
 def test_a_file_that_cannot_be_read_has_a_sentence(tmp_path, monkeypatch):
@@ -212,7 +243,14 @@ def test_a_file_that_cannot_be_read_has_a_sentence(tmp_path, monkeypatch):
 def test_names_in_a_zip_lead_nowhere(tmp_path):
     work = tmp_path / "work"
     work.mkdir()
-    members = {"../../evil.ipynb": GOOD, "/etc/evil.ipynb": GOOD, "..\\..\\evil2.ipynb": GOOD, "C:\\evil3.ipynb": GOOD, "a/../../b.ipynb": GOOD, "ada.ipynb": GOOD}
+    members = {
+        "../../evil.ipynb": GOOD,
+        "/etc/evil.ipynb": GOOD,
+        "..\\..\\evil2.ipynb": GOOD,
+        "C:\\evil3.ipynb": GOOD,
+        "a/../../b.ipynb": GOOD,
+        "ada.ipynb": GOOD,
+    }
     found = find_submissions(zipped(members, tmp_path / "a.zip"), work)
     assert len(found) == 6 and all(one.path.parent == work and one.path.read_bytes() == GOOD for one in found)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "work"]
@@ -232,7 +270,11 @@ def test_links_in_a_zip_are_not_followed(tmp_path):
 def test_a_bomb_in_a_zip_is_not_unpacked(tmp_path):
     work = tmp_path / "work"
     work.mkdir()
-    members = {"ada.ipynb": GOOD} | {f"bomb{i}.ipynb": bytes(19_000_000) for i in range(6)} | {"large.ipynb": bytes(30_000_000)}
+    members = (
+        {"ada.ipynb": GOOD}
+        | {f"bomb{i}.ipynb": bytes(19_000_000) for i in range(6)}
+        | {"large.ipynb": bytes(30_000_000)}
+    )
     found = {one.student: one for one in find_submissions(zipped(members, tmp_path / "a.zip"), work)}
     assert not found["ada"].problem and "20,000,000" in found["large"].problem
     assert sum("zip bomb" in one.problem for one in found.values()) >= 4
@@ -311,7 +353,10 @@ def test_too_many_members_are_refused(tmp_path, monkeypatch):
         find_submissions(zipped({f"{i}.ipynb": GOOD for i in range(4)}, tmp_path / "a.zip"), tmp_path)
 
 
-@pytest.mark.parametrize("text", [b"- 1", b"a: {b: 1}", b"\xff", b"a: [" * 5000, b"!!python/object/apply:os.system ['touch /tmp/x']", b"a: b: c"])
+@pytest.mark.parametrize(
+    "text",
+    [b"- 1", b"a: {b: 1}", b"\xff", b"a: [" * 5000, b"!!python/object/apply:os.system ['touch /tmp/x']", b"a: b: c"],
+)
 def test_gradescope_s_file_is_data(text, tmp_path):
     source = laid_out({"submission_1/x.ipynb": GOOD, "submission_metadata.yml": text}, tmp_path / "x")
     with pytest.raises(ValueError, match=r"submission_metadata.yml is there but cannot be read"):
@@ -369,7 +414,20 @@ def test_hostile_notebooks_have_a_sentence(name):
     assert time.monotonic() - before < 10
 
 
-@pytest.mark.parametrize("cell", [None, 1, "x", [], {}, {"cell_type": 1}, {"cell_type": "code"}, {"cell_type": "code", "source": ""}, {"cell_type": "markdown", "source": 1}])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        None,
+        1,
+        "x",
+        [],
+        {},
+        {"cell_type": 1},
+        {"cell_type": "code"},
+        {"cell_type": "code", "source": ""},
+        {"cell_type": "markdown", "source": 1},
+    ],
+)
 def test_odd_cells_hold_no_code(cell):
     assert "".join(code_cells(notebook(cells=[cell]))) == ""
 
@@ -382,7 +440,12 @@ def test_long_runs_of_blanks_take_no_time():
     assert time.monotonic() - before < 10
 
 
-@given(st.binary(max_size=300) | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)).map(lambda v: json.dumps(v).encode()))
+@given(
+    st.binary(max_size=300)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)
+    ).map(lambda v: json.dumps(v).encode())
+)
 def test_any_bytes_are_cells_or_a_sentence(data):
     try:
         assert all(type(cell) is str for cell in code_cells(data))
@@ -390,7 +453,13 @@ def test_any_bytes_are_cells_or_a_sentence(data):
         assert str(problem)
 
 
-json_values = st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda s: st.lists(s, max_size=3) | st.dictionaries(st.sampled_from(["cell_type", "source", "code"]), s, max_size=3), max_leaves=8)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda s: (
+        st.lists(s, max_size=3) | st.dictionaries(st.sampled_from(["cell_type", "source", "code"]), s, max_size=3)
+    ),
+    max_leaves=8,
+)
 
 
 @given(st.lists(json_values | st.fixed_dictionaries({"cell_type": st.just("code"), "source": json_values}), max_size=4))

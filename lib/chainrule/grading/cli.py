@@ -23,7 +23,9 @@ SITE = "https://the-chain-rule.github.io/chainrule/"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="chainrule", description="Grade, export and release the exercises of The Chain Rule.")
+    parser = argparse.ArgumentParser(
+        prog="chainrule", description="Grade, export and release the exercises of The Chain Rule."
+    )
     parser.add_argument("--version", action="version", version=f"chainrule {chainrule.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -32,25 +34,56 @@ def _parser() -> argparse.ArgumentParser:
         help="grade a folder, a zip or an LMS export of notebooks",
         description="Grade submissions in a sandbox. May be stopped at any time: run again, it goes on with what is missing, new or changed.",
     )
-    grade.add_argument("submissions", type=Path, help="a folder or a zip with one .ipynb a student (Moodle's, Canvas's and Gradescope's names work)")
-    grade.add_argument("--exercises", required=True, metavar="CHAPTER", help="the chapter whose exercises these are, for example information-theory")
-    grade.add_argument("--out", type=Path, default=Path("graded"), help="folder for marks, feedback and reports (default: %(default)s)")
+    grade.add_argument(
+        "submissions",
+        type=Path,
+        help="a folder or a zip with one .ipynb a student (Moodle's, Canvas's and Gradescope's names work)",
+    )
+    grade.add_argument(
+        "--exercises",
+        required=True,
+        metavar="CHAPTER",
+        help="the chapter whose exercises these are, for example information-theory",
+    )
+    grade.add_argument(
+        "--out", type=Path, default=Path("graded"), help="folder for marks, feedback and reports (default: %(default)s)"
+    )
     grade.add_argument("--settings", type=Path, help="a TOML file with deadline, penalties, points and limits")
-    grade.add_argument("--database", metavar="URL", help="gradebook: a path or a database URL (default: OUT/gradebook.db, SQLite)")
-    grade.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="submissions at a time (default: %(default)s)")
-    grade.add_argument("--scheduler", metavar="TCP", help="grade on the workers of this dask.distributed scheduler, for example tcp://host:8786")
-    grade.add_argument("--site", default=SITE, help="address of the book for the links in feedback (default: %(default)s)")
-    grade.add_argument("--json", action="store_true", help="print the summary as JSON, and nothing else, on standard output")
+    grade.add_argument(
+        "--database", metavar="URL", help="gradebook: a path or a database URL (default: OUT/gradebook.db, SQLite)"
+    )
+    grade.add_argument(
+        "--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="submissions at a time (default: %(default)s)"
+    )
+    grade.add_argument(
+        "--scheduler",
+        metavar="TCP",
+        help="grade on the workers of this dask.distributed scheduler, for example tcp://host:8786",
+    )
+    grade.add_argument(
+        "--site", default=SITE, help="address of the book for the links in feedback (default: %(default)s)"
+    )
+    grade.add_argument(
+        "--json", action="store_true", help="print the summary as JSON, and nothing else, on standard output"
+    )
 
-    export = commands.add_parser("export", help="write the marks in an LMS's format", description="Write the marks of a graded folder, those given by hand included.")
+    export = commands.add_parser(
+        "export",
+        help="write the marks in an LMS's format",
+        description="Write the marks of a graded folder, those given by hand included.",
+    )
     export.add_argument("out", type=Path, help="the folder that `chainrule grade` filled")
     export.add_argument("--format", required=True, choices=["csv", "canvas", "moodle", "gradescope", "lti", "feedback"])
     export.add_argument("--to", type=Path, help="where to write (default: into the folder)")
 
-    release = commands.add_parser("release", help="make the package that students get", description="Write the students' package of a chapter.")
+    release = commands.add_parser(
+        "release", help="make the package that students get", description="Write the students' package of a chapter."
+    )
     release.add_argument("chapter", help="for example information-theory")
     release.add_argument("to", type=Path, help="a folder that does not exist yet")
-    release.add_argument("--settings", type=Path, help="the course's TOML file, for points, the deadline and answers in words")
+    release.add_argument(
+        "--settings", type=Path, help="the course's TOML file, for points, the deadline and answers in words"
+    )
     return parser
 
 
@@ -68,10 +101,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"chainrule: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        print(f"chainrule: grading needs the package {error.name}: run `pip install 'chainrule[grading]'`", file=sys.stderr)
+        print(
+            f"chainrule: grading needs the package {error.name}: run `pip install 'chainrule[grading]'`",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
-        print("\nchainrule: stopped. What has been graded is kept; the same command goes on from here.", file=sys.stderr)
+        print(
+            "\nchainrule: stopped. What has been graded is kept; the same command goes on from here.", file=sys.stderr
+        )
         return 130
 
 
@@ -126,13 +164,19 @@ def _grade(options: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     sheet = _sheet(out, options.exercises, options.settings)
     journal = Journal(out / "journal.sqlite")
-    database = options.database if "://" in (options.database or "") else str(Path(options.database or out / "gradebook.db").resolve())
+    database = (
+        options.database
+        if "://" in (options.database or "")
+        else str(Path(options.database or out / "gradebook.db").resolve())
+    )
     with _workplace(out) as work:
         submissions = find_submissions(options.submissions, work)
         if not submissions:
             raise ValueError(f"expected at least one .ipynb in {options.submissions}, got none")
         todo = len(journal.missing(sheet, submissions))
-        print(f"{len(submissions)} notebooks, {len(submissions) - todo} graded before, {todo} to grade.", file=sys.stderr)
+        print(
+            f"{len(submissions)} notebooks, {len(submissions) - todo} graded before, {todo} to grade.", file=sys.stderr
+        )
         with tqdm(total=todo, desc="Grading", unit="notebook", file=sys.stderr, smoothing=0.05) as bar:
 
             def done(one, graded, reason):
@@ -140,12 +184,16 @@ def _grade(options: argparse.Namespace) -> int:
                     bar.write(f"{one.file}: no mark yet, {reason}", file=sys.stderr)
                 bar.update()
 
-            failed = grade_class(sheet, submissions, journal, jobs=options.jobs, scheduler=options.scheduler, report=done)
+            failed = grade_class(
+                sheet, submissions, journal, jobs=options.jobs, scheduler=options.scheduler, report=done
+            )
 
         def results():
             return journal.counted(sheet, submissions)
 
-        with tqdm(total=len({one.student for one in submissions}), desc="Gradebook", unit="student", file=sys.stderr) as bar:
+        with tqdm(
+            total=len({one.student for one in submissions}), desc="Gradebook", unit="student", file=sys.stderr
+        ) as bar:
             gradebook.record(results(), sheet, database, report=lambda _: bar.update())
         if sheet.settings.by_hand:
             formgrader.write_course(results(), sheet, submissions, database, out / "nbgrader")
@@ -159,7 +207,13 @@ def _grade(options: argparse.Namespace) -> int:
     write_atomically(out / "run.json", json.dumps(manifest, indent=1) + "\n")
     if options.json:
         scores = {student: score for student, score, _, _ in summary.rows}
-        facts = {"students": summary.students, "mean": summary.mean, "maximum": summary.maximum, "not_graded": failed, "scores": scores}
+        facts = {
+            "students": summary.students,
+            "mean": summary.mean,
+            "maximum": summary.maximum,
+            "not_graded": failed,
+            "scores": scores,
+        }
         print(json.dumps(facts | {"could_not_be_run": summary.ungradable, "late": summary.late}, ensure_ascii=True))
     else:
         print(report.text_report(summary))
@@ -167,7 +221,10 @@ def _grade(options: argparse.Namespace) -> int:
         if sheet.settings.by_hand:
             print(f"Answers in words: run `jupyter lab` in {out / 'nbgrader'} and open nbgrader's formgrader.")
     if failed:
-        print(f"chainrule: {failed} notebooks have no mark because their sandbox failed; run the command again.", file=sys.stderr)
+        print(
+            f"chainrule: {failed} notebooks have no mark because their sandbox failed; run the command again.",
+            file=sys.stderr,
+        )
     return 1 if failed else 0
 
 
@@ -189,8 +246,12 @@ def _export(options: argparse.Namespace) -> int:
     journal = Journal(out / "journal.sqlite")
     missing = len(journal.missing(sheet, submissions))
     if missing:
-        raise ValueError(f"{missing} of {len(submissions)} notebooks have no mark under these settings yet: run `chainrule grade` first")
-    gradebook.record(journal.counted(sheet, submissions), sheet, database)  # the penalty for lateness follows marks given by hand
+        raise ValueError(
+            f"{missing} of {len(submissions)} notebooks have no mark under these settings yet: run `chainrule grade` first"
+        )
+    gradebook.record(
+        journal.counted(sheet, submissions), sheet, database
+    )  # the penalty for lateness follows marks given by hand
     results = gradebook.with_marks_by_hand(journal.counted(sheet, submissions), sheet, database)
     target = options.to or out / exports.EXPORTS[options.format]
     if options.format == "feedback":

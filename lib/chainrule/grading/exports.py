@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from chainrule.grading.feedback import printable
 from chainrule.grading.results import Graded
@@ -26,7 +26,9 @@ def cell(text: str) -> str:
 
 def _row(values: Iterable) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerow([cell(value) if isinstance(value, str) else value for value in values])
+    csv.writer(buffer, lineterminator="\r\n").writerow(
+        [cell(value) if isinstance(value, str) else value for value in values]
+    )
     return buffer.getvalue()
 
 
@@ -36,7 +38,15 @@ def marks_csv(results: Iterable[Graded]) -> Iterator[str]:
     for number, graded in enumerate(results):
         if number == 0:
             yield _row([*head, *(one.name for one in graded.exercises)])
-        about = [graded.student, graded.score, graded.maximum, graded.penalty, graded.attempt, str(graded.gradable), str(graded.seed)]
+        about = [
+            graded.student,
+            graded.score,
+            graded.maximum,
+            graded.penalty,
+            graded.attempt,
+            str(graded.gradable),
+            str(graded.seed),
+        ]
         yield _row([*about, graded.file, *(one.earned for one in graded.exercises)])
 
 
@@ -75,7 +85,15 @@ def gradescope_json(graded: Graded) -> str:
     for one in graded.exercises:
         words = "" if one.earned >= one.points else f"{one.sentence} {one.hint}".strip()
         name = f"{one.title} ({one.name})"
-        tests.append({"name": name, "score": one.earned, "max_score": one.points, "output": printable(words), "output_format": "text"})
+        tests.append(
+            {
+                "name": name,
+                "score": one.earned,
+                "max_score": one.points,
+                "output": printable(words),
+                "output_format": "text",
+            }
+        )
     record = {
         "score": graded.score,
         "output": printable("\n".join(graded.problems)),
@@ -94,7 +112,7 @@ def lti_scores(results: Iterable[Graded], when: datetime | None = None) -> Itera
     """
     from pylti1p3.grade import Grade
 
-    stamp = (when or datetime.now(timezone.utc)).isoformat(timespec="milliseconds")
+    stamp = (when or datetime.now(UTC)).isoformat(timespec="milliseconds")
     before = "["
     for graded in results:
         waiting = any(one.sentence.startswith("This answer waits") for one in graded.exercises)

@@ -26,17 +26,19 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 0 }
 section { border-left: .3rem solid var(--bad); background: var(--soft); padding: .7rem 1rem; margin: 1rem 0 }
 section.full { border-color: var(--good) }
-a { color: var(--link) } .marks { float: right } dt { font-weight: 600 } dd { margin: 0 0 .4rem 0 }
+a { color: var(--link) } .marks { float: right; margin: 0 } dt { font-weight: 600 } dd { margin: 0 0 .4rem 0 }
 pre, code { font: .875rem/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
 pre { border: 1px solid var(--line); padding: .5rem; max-height: 20rem; overflow: auto }
 """
-INVISIBLE = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+INVISIBLE = re.compile(
+    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 
 
 def printable(text: str) -> str:
-    """Text without characters that cannot be seen, that turn text around, or that steer a terminal.
+    r"""Text without characters that cannot be seen, that turn text around, or that steer a terminal.
 
-    >>> printable("a\\x1b[31mb\\u202ec\\x00")
+    >>> printable("a\x1b[31mb\u202ec\x00")
     'a�[31mb�c�'
     """
     return INVISIBLE.sub("\ufffd", text)
@@ -97,7 +99,9 @@ def feedback_html(graded: Graded, site: str) -> str:
     ]
     if graded.penalty:
         late = graded.late_seconds / 3600
-        lines.append(f"<p>It came {late:.1f} hours after the deadline, which costs {100 * graded.penalty:.0f} percent of the marks.</p>")
+        lines.append(
+            f"<p>It came {late:.1f} hours after the deadline, which costs {100 * graded.penalty:.0f} percent of the marks.</p>"
+        )
     if graded.problems:
         lines.append("<h2>About the notebook as a whole</h2><ul>")
         lines += [f"<li>{safe(problem)}</li>" for problem in graded.problems] + ["</ul>"]
@@ -138,9 +142,12 @@ def write_feedback(results: Iterable[Graded], folder: Path, site: str) -> int:
     """Write an HTML page and the JSON behind it for each result; returns how many."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    for count, graded in enumerate(results, start=1):
+    for graded in results:
+        count += 1
         name = file_name(graded.student)
         write_atomically(folder / f"{name}.html", feedback_html(graded, site))
         record = json.loads(graded.to_json()) | {"score": graded.score, "maximum": graded.maximum}
-        write_atomically(folder / f"{name}.json", json.dumps(record, indent=1, sort_keys=True, ensure_ascii=True) + "\n")
+        write_atomically(
+            folder / f"{name}.json", json.dumps(record, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+        )
     return count

@@ -21,14 +21,14 @@ __all__ = ["harmless", "write_course"]
 LONGEST_CELL = 50_000  # characters
 POWERFUL_TEX = r"\\(href|url|require|style|class|cssId|data|def|let|newcommand|renewcommand|newenvironment|mmlToken|html\w*|unicode)(?![A-Za-z])"
 
-CONFIG = '''# Written by `chainrule grade`; `jupyter lab` in the folder above opens nbgrader's formgrader on these submissions.
+CONFIG = """# Written by `chainrule grade`; `jupyter lab` in the folder above opens nbgrader's formgrader on these submissions.
 import os
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.root = os.path.dirname(os.path.abspath(__file__))
 c.CourseDirectory.db_url = {url!r}
 c.HTMLExporter.sanitize_html = True
-'''
+"""
 
 
 def harmless(text: str) -> str:
@@ -44,7 +44,7 @@ def harmless(text: str) -> str:
 
 
 def _about(name: str, kind: str, points: float) -> dict:
-    """nbgrader's metadata of a cell that a student fills in and that is marked."""
+    """Nbgrader's metadata of a cell that a student fills in and that is marked."""
     fields = {"grade": True, "solution": True, "locked": False, "task": False, "schema_version": 3, "cell_type": kind}
     return {"nbgrader": fields | {"grade_id": name, "points": points}}
 
@@ -56,7 +56,10 @@ def _cell(kind: str, source: str, metadata: dict | None = None) -> dict:
 
 def _notebook(cells: list[dict]) -> str:
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4}, indent=1) + "\n"
+    return (
+        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4}, indent=1)
+        + "\n"
+    )
 
 
 def _defines(source: str) -> set[str]:
@@ -73,7 +76,10 @@ def _labels(cell: dict) -> list[str]:
     if not isinstance(metadata, dict):
         return []
     tags, nbgrader = metadata.get("tags"), metadata.get("nbgrader")
-    found = [*(tags if isinstance(tags, list) else []), nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None]
+    found = [
+        *(tags if isinstance(tags, list) else []),
+        nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None,
+    ]
     return [label for label in found if isinstance(label, str)]
 
 
@@ -99,8 +105,13 @@ def _rebuilt(data: bytes, sheet: Sheet) -> str:
             name = next((label for label in _labels(cell) if label in words), None)
             metadata = _about(name, "markdown", words.pop(name)) if name else {}
             cells.append(_cell("markdown", harmless(source), metadata))
-    cells += [_cell("code", f"# {name}: not in a cell of its own", _about(name, "code", points)) for name, points in graded.items()]
-    cells += [_cell("markdown", f"({name}: no answer)", _about(name, "markdown", points)) for name, points in words.items()]
+    cells += [
+        _cell("code", f"# {name}: not in a cell of its own", _about(name, "code", points))
+        for name, points in graded.items()
+    ]
+    cells += [
+        _cell("markdown", f"({name}: no answer)", _about(name, "markdown", points)) for name, points in words.items()
+    ]
     return _notebook(cells)
 
 
@@ -126,7 +137,8 @@ def write_course(
     write_atomically(folder / "nbgrader_config.py", CONFIG.format(url=url))
     write_atomically(source / f"{sheet.chapter}.ipynb", _rebuilt(b"{}", sheet))
     count = 0
-    for count, graded in enumerate(results, start=1):
+    for graded in results:
+        count += 1
         path = paths.get((graded.student, graded.file, graded.digest))
         target = folder / "autograded" / student_id(graded.student) / sheet.chapter
         target.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,16 +97,25 @@ def open_gradebook(database: str | Path, course: str = "default_course"):
             with _own_programs_on_path():
                 return Gradebook(database_url(database), course)
         except ModuleNotFoundError as error:
-            raise ValueError(f"the gradebook {database} needs the package {error.name}: `pip install {error.name}`") from None
+            raise ValueError(
+                f"the gradebook {database} needs the package {error.name}: `pip install {error.name}`"
+            ) from None
         except SQLAlchemyError as error:
             # Two graders that make the tables at the same moment get in each other's way once; then the tables are there.
-            already = "already exists" in str(error) or "UNIQUE" in str(error) or "unique" in str(error) or "locked" in str(error)
+            already = (
+                "already exists" in str(error)
+                or "UNIQUE" in str(error)
+                or "unique" in str(error)
+                or "locked" in str(error)
+            )
             if not already or time.monotonic() > deadline:
                 raise ValueError(f"the gradebook {database} cannot be opened: {str(error).splitlines()[0]}") from None
             time.sleep(0.05)
 
 
-def record(results: Iterable[Graded], sheet: Sheet, database: str | Path, report: Callable[[Graded], None] = lambda _: None) -> int:
+def record(
+    results: Iterable[Graded], sheet: Sheet, database: str | Path, report: Callable[[Graded], None] = lambda _: None
+) -> int:
     """Write results into the gradebook.
 
     nbgrader's own calls write one student in about ten commits and load every score there is to find one row, so the
@@ -174,7 +183,7 @@ def _named(database, table, notebook: str) -> dict[str, Any]:
 
 def _naive(seconds: float) -> datetime:
     """A time as nbgrader stores it: UTC, without saying so."""
-    return datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None, microsecond=0)
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None, microsecond=0)
 
 
 def _students(book, cells: _Cells, batch: list[Graded], by_hand: dict[str, float]) -> None:
@@ -187,17 +196,25 @@ def _students(book, cells: _Cells, batch: list[Graded], by_hand: dict[str, float
     _insert(database, Student, [{"id": name} for name in names if name not in known])
 
     query = select(SubmittedAssignment.student_id, SubmittedAssignment.id)
-    query = query.where(SubmittedAssignment.assignment_id == cells.assignment, SubmittedAssignment.student_id.in_(names))
+    query = query.where(
+        SubmittedAssignment.assignment_id == cells.assignment, SubmittedAssignment.student_id.in_(names)
+    )
     submissions = dict(database.execute(query).all())
     fresh = {name: new_uuid() for name in names if name not in submissions}
     rows = [{"id": fresh[name], "assignment_id": cells.assignment, "student_id": name} for name in fresh]
     _insert(database, SubmittedAssignment, rows)
     submissions |= fresh
 
-    query = select(SubmittedNotebook.assignment_id, SubmittedNotebook.id).where(SubmittedNotebook.notebook_id == cells.notebook)
+    query = select(SubmittedNotebook.assignment_id, SubmittedNotebook.id).where(
+        SubmittedNotebook.notebook_id == cells.notebook
+    )
     notebooks = dict(database.execute(query.where(SubmittedNotebook.assignment_id.in_(submissions.values()))).all())
     fresh = {one: new_uuid() for one in submissions.values() if one not in notebooks}
-    _insert(database, SubmittedNotebook, [{"id": fresh[one], "assignment_id": one, "notebook_id": cells.notebook} for one in fresh])
+    _insert(
+        database,
+        SubmittedNotebook,
+        [{"id": fresh[one], "assignment_id": one, "notebook_id": cells.notebook} for one in fresh],
+    )
     notebooks |= fresh
     notebook_of = {name: notebooks[submissions[name]] for name in names}
 
@@ -211,7 +228,9 @@ def _students(book, cells: _Cells, batch: list[Graded], by_hand: dict[str, float
     for graded in batch:
         notebook, total = notebook_of[student_id(graded.student)], 0.0
         earned = {one.name: one.earned for one in graded.exercises}
-        words = {one.name: printable(" ".join(filter(None, (one.sentence, one.hint)))[:2000]) for one in graded.exercises}
+        words = {
+            one.name: printable(" ".join(filter(None, (one.sentence, one.hint)))[:2000]) for one in graded.exercises
+        }
         for name, cell in cells.grades.items():
             number, manual, extra = grades.get((notebook, cell), (None, None, None))
             total += (extra or 0.0) + (manual if manual is not None else earned.get(name, 0.0))
@@ -224,14 +243,23 @@ def _students(book, cells: _Cells, batch: list[Graded], by_hand: dict[str, float
         for name, cell in cells.comments.items():
             number = comments.get((notebook, cell))
             if number is None:
-                new_comments.append({"id": new_uuid(), "notebook_id": notebook, "cell_id": cell, "auto_comment": words.get(name)})
+                new_comments.append(
+                    {"id": new_uuid(), "notebook_id": notebook, "cell_id": cell, "auto_comment": words.get(name)}
+                )
             elif name in words:
                 old_comments.append({"id": number, "auto_comment": words[name]})
         penalties.append({"id": notebook, "late_submission_penalty": total * graded.penalty})
-        times.append({"id": submissions[student_id(graded.student)], "timestamp": graded.submitted and _naive(graded.submitted)})
+        times.append(
+            {"id": submissions[student_id(graded.student)], "timestamp": graded.submitted and _naive(graded.submitted)}
+        )
     _insert(database, Grade, new_grades)
     _insert(database, Comment, new_comments)
-    for table, rows in ((Grade, old_grades), (Comment, old_comments), (SubmittedNotebook, penalties), (SubmittedAssignment, times)):
+    for table, rows in (
+        (Grade, old_grades),
+        (Comment, old_comments),
+        (SubmittedNotebook, penalties),
+        (SubmittedAssignment, times),
+    ):
         if rows:
             database.execute(update(table), rows)
     database.commit()
@@ -255,7 +283,9 @@ def _penalties(book, assignment: str) -> dict[str, float]:
 
     query = select(SubmittedAssignment.student_id, SubmittedNotebook.late_submission_penalty)
     query = query.join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
-    query = query.join(Assignment, Assignment.id == SubmittedAssignment.assignment_id).where(Assignment.name == assignment)
+    query = query.join(Assignment, Assignment.id == SubmittedAssignment.assignment_id).where(
+        Assignment.name == assignment
+    )
     return {student: penalty or 0.0 for student, penalty in book.db.execute(query)}
 
 
@@ -263,10 +293,14 @@ def with_marks_by_hand(results: Iterable[Graded], sheet: Sheet, database: str | 
     """The same results with what people have changed or added in the gradebook; their penalty takes off the same share."""
     from nbgrader.api import Assignment, BaseCell, Grade, SubmittedAssignment, SubmittedNotebook
 
-    query = select(SubmittedAssignment.student_id, BaseCell.name, Grade.manual_score, Grade.extra_credit, Grade.needs_manual_grade)
+    query = select(
+        SubmittedAssignment.student_id, BaseCell.name, Grade.manual_score, Grade.extra_credit, Grade.needs_manual_grade
+    )
     query = query.join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
     query = query.join(Grade, Grade.notebook_id == SubmittedNotebook.id).join(BaseCell, BaseCell.id == Grade.cell_id)
-    query = query.join(Assignment, Assignment.id == SubmittedAssignment.assignment_id).where(Assignment.name == sheet.chapter)
+    query = query.join(Assignment, Assignment.id == SubmittedAssignment.assignment_id).where(
+        Assignment.name == sheet.chapter
+    )
     results = iter(results)
     with closing(open_gradebook(database)) as book:
         while batch := list(islice(results, BATCH)):
@@ -291,5 +325,7 @@ def _changed(graded: Graded, sheet: Sheet, marks: dict[str, list]) -> Graded:
         manual, extra, waiting = marks.get(name, (None, None, True))
         sentence = "This answer waits for a person to mark it." if waiting else "A person has set this mark."
         page = sheet.exercises[0].page
-        exercises.append(ExerciseResult(name, "Answer in words", page, points, (manual or 0.0) + (extra or 0.0), 0, 0, sentence))
+        exercises.append(
+            ExerciseResult(name, "Answer in words", page, points, (manual or 0.0) + (extra or 0.0), 0, 0, sentence)
+        )
     return replace(graded, exercises=tuple(exercises))

@@ -7,7 +7,7 @@ solution can slip in.
 import json
 import re
 import tempfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from chainrule.checks import exercises
@@ -54,11 +54,15 @@ def make_starter(page: dict) -> str:
     for cell in page["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            source = re.sub(r"^The answer is worked out in \[[^\]]*\]\([^)]*\)\.\s*", "", source, flags=re.MULTILINE).strip()
+            source = re.sub(
+                r"^The answer is worked out in \[[^\]]*\]\([^)]*\)\.\s*", "", source, flags=re.MULTILINE
+            ).strip()
             if source:
                 cells.append({"cell_type": "markdown", "metadata": {}, "source": source})
         elif cell["cell_type"] == "code":
-            cells.append({"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source})
+            cells.append(
+                {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
+            )
     cells = [{"id": f"cell-{number}"} | cell for number, cell in enumerate(cells)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
@@ -101,7 +105,9 @@ def release(chapter: str, to: Path, settings: Settings | None = None) -> list[Pa
         raise FileExistsError(f"expected a folder that does not exist yet, got {to}")
     for name, points in settings.by_hand.items():
         source = IN_WORDS.format(name=name, points=points)
-        notebook["cells"].append({"id": f"answer-{name}", "cell_type": "markdown", "metadata": {"tags": [name]}, "source": source})
+        notebook["cells"].append(
+            {"id": f"answer-{name}", "cell_type": "markdown", "metadata": {"tags": [name]}, "source": source}
+        )
     rows = [(one.title, settings.points.get(one.name, one.points)) for one in exercises(chapter)]
     rows += [(f"In words: {name}", points) for name, points in settings.by_hand.items()]
     table = ["| exercise | points |", "|---|---:|", *(f"| {title} | {points:g} |" for title, points in rows)]
@@ -122,7 +128,7 @@ def release(chapter: str, to: Path, settings: Settings | None = None) -> list[Pa
 def _deadline(settings: Settings) -> str:
     if settings.deadline is None:
         return ""
-    when = datetime.fromtimestamp(settings.deadline, timezone.utc)
+    when = datetime.fromtimestamp(settings.deadline, UTC)
     words = f"The deadline is {when:%Y-%m-%d %H:%M} UTC."
     if settings.penalty_per_day:
         words += f" Each day begun after it costs {100 * settings.penalty_per_day:g} percent of the marks"

@@ -1,6 +1,7 @@
 """What a lecturer reads after a run: a table, a summary, and the distribution of marks, as text and as a page of HTML."""
 
 import html
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -96,7 +97,10 @@ def report_html(summary: Summary, chapter: str) -> str:
     left.bar(_labels(), [summary.shares[i] for i in range(BINS)], color=plots.COLORS["blue"])
     left.tick_params(axis="x", rotation=60)
     left.set(ylabel="students", title="share of the points")
-    share = [earned / (points * summary.students) if summary.students and points else 0.0 for _, points, earned, _ in summary.earned.values()]
+    share = [
+        earned / (points * summary.students) if summary.students and points else 0.0
+        for _, points, earned, _ in summary.earned.values()
+    ]
     right.barh([printable(name) for name in summary.earned], share, color=plots.COLORS["green"])
     right.invert_yaxis()
     right.set(xlim=(0, 1), title="mean share of the points, by exercise")
@@ -104,14 +108,20 @@ def report_html(summary: Summary, chapter: str) -> str:
         f"<tr><td>{safe(student)}</td><td>{score:.2f}</td><td>{maximum:g}</td><td>{safe(remark)}</td></tr>"
         for student, score, maximum, remark in summary.rows
     )
-    style = STYLE.replace("46rem", "64rem") + "table { border-collapse: collapse } td, th { border: 1px solid var(--line); padding: .2rem .5rem }"
+    svg = plots.svg_with_variables(fig)
+    colours = sorted(set(re.findall(r"var\((--cr-[\w-]+), (#[0-9a-f]{6})\)", svg)))
+    dark = "; ".join(f"{name}: {plots.DARK[light]}" for name, light in colours if light in plots.DARK)
+    style = f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n" + (
+        STYLE.replace("46rem", "64rem")
+        + "table { border-collapse: collapse } td, th { border: 1px solid var(--line); padding: .2rem .5rem }"
+    )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>Marks: {html.escape(chapter)}</title><style>{style}</style></head><body><main><h1>Marks: {html.escape(chapter)}</h1>"
         f"<p>{summary.students} students, mean {summary.mean:.2f} of {summary.maximum:g} points; {summary.ungradable} could not be run, "
         f"{summary.late} lost marks for lateness.</p>"
         f'<div role="img" aria-label="Two bar charts: how many students reached which share of the points, and the mean share for each exercise; the same numbers stand in the table of marks">'
-        f"{plots.svg_with_variables(fig)}</div>"
+        f"{svg}</div>"
         f"<table><thead><tr><th>student</th><th>score</th><th>of</th><th>remark</th></tr></thead><tbody>{rows}</tbody></table>"
         "</main></body></html>\n"
     )

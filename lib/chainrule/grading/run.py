@@ -56,7 +56,11 @@ class Sheet:
     secret: bytes
 
     def __reduce__(self):
-        return Sheet, (self.chapter, self.settings, self.secret)  # records hold functions, which other processes look up themselves
+        return Sheet, (
+            self.chapter,
+            self.settings,
+            self.secret,
+        )  # records hold functions, which other processes look up themselves
 
     @cached_property
     def exercises(self) -> tuple[Exercise, ...]:
@@ -77,7 +81,14 @@ class Sheet:
     def fingerprint(self) -> str:
         """A digest of all that a result depends on besides the submission: rules, records, library and the secret."""
         records = sorted({inspect.getsource(sys.modules[one.reference.__module__]) for one in self.exercises})
-        parts = [self.chapter, asdict(self.settings), records, chainrule.__version__, torch.__version__, self.secret.hex()]
+        parts = [
+            self.chapter,
+            asdict(self.settings),
+            records,
+            chainrule.__version__,
+            torch.__version__,
+            self.secret.hex(),
+        ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -89,7 +100,9 @@ def read_secret(out: Path) -> bytes:
     except FileExistsError:
         secret = path.read_bytes()
         if len(secret) != 32:
-            raise ValueError(f"expected 32 bytes in {path}, got {len(secret)}: restore it, or remove it to draw new inputs") from None
+            raise ValueError(
+                f"expected 32 bytes in {path}, got {len(secret)}: restore it, or remove it to draw new inputs"
+            ) from None
         return secret
     with os.fdopen(descriptor, "wb") as file:
         secret = secrets.token_bytes(32)
@@ -143,13 +156,19 @@ def grade_one(sheet: Sheet, submission: Submission, data: bytes | None) -> Grade
             problem = str(error)
     if problem:
         empty = [
-            ExerciseResult(one.name, one.title, one.page, points, 0.0, 0, one.num_cases, "not run: the file cannot be graded")
+            ExerciseResult(
+                one.name, one.title, one.page, points, 0.0, 0, one.num_cases, "not run: the file cannot be graded"
+            )
             for one, points in zip(sheet.exercises, sheet.points, strict=True)
         ]
         return Graded(**about, exercises=tuple(empty), problems=(problem,), gradable=False)
     cases = [one.cases(seed) for one in sheet.exercises]
     asked = [
-        {"name": one.name, "seconds": sheet.settings.seconds_per_exercise, "cases": [encode_case(case) for case in inputs]}
+        {
+            "name": one.name,
+            "seconds": sheet.settings.seconds_per_exercise,
+            "cases": [encode_case(case) for case in inputs],
+        }
         for one, inputs in zip(sheet.exercises, cases, strict=True)
     ]
     room = _room(sheet.forbidden)
@@ -190,7 +209,9 @@ class Journal:
     def missing(self, sheet: Sheet, submissions: list[Submission]) -> list[Submission]:
         """Those submissions that have no result under these rules yet."""
         with closing(self._connect()) as database:
-            rows = database.execute("SELECT student, file, digest, late FROM graded WHERE fingerprint = ?", (sheet.fingerprint,))
+            rows = database.execute(
+                "SELECT student, file, digest, late FROM graded WHERE fingerprint = ?", (sheet.fingerprint,)
+            )
             done = {(*row, sheet.fingerprint) for row in rows}
         return [one for one in submissions if self._key(sheet, one) not in done]
 
@@ -199,14 +220,18 @@ class Journal:
         if self._writer is None:
             self._writer = self._connect()
         with self._writer as database:
-            database.execute("INSERT OR IGNORE INTO graded VALUES (?, ?, ?, ?, ?, ?)", (*self._key(sheet, one), graded.to_json()))
+            database.execute(
+                "INSERT OR IGNORE INTO graded VALUES (?, ?, ?, ?, ?, ?)", (*self._key(sheet, one), graded.to_json())
+            )
 
     def counted(self, sheet: Sheet, submissions: list[Submission]) -> Iterator[Graded]:
         """For each student the attempt that counts, in the order of the students; one at a time, so that a large class fits."""
         attempts: dict[str, list[Submission]] = {}
         for one in submissions:
             attempts.setdefault(one.student, []).append(one)
-        query = "SELECT record FROM graded WHERE student = ? AND file = ? AND digest = ? AND late = ? AND fingerprint = ?"
+        query = (
+            "SELECT record FROM graded WHERE student = ? AND file = ? AND digest = ? AND late = ? AND fingerprint = ?"
+        )
         with closing(self._connect()) as database:
             for ones in attempts.values():
                 rows = [database.execute(query, self._key(sheet, one)).fetchone() for one in ones]
@@ -277,12 +302,16 @@ def _on_this_machine(sheet: Sheet, waiting: list[Submission], journal: Journal, 
     return failed
 
 
-def _pool(sheet: Sheet, left: list[Submission], journal: Journal, jobs: int, report: Callable) -> tuple[int, list[Submission]]:
+def _pool(
+    sheet: Sheet, left: list[Submission], journal: Journal, jobs: int, report: Callable
+) -> tuple[int, list[Submission]]:
     """Grade what is left, last first, until a worker dies: how many failed, and what was running when that happened."""
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     running: dict[Future, Submission] = {}
     failed = 0
-    with ProcessPoolExecutor(min(jobs, len(left)), mp_context=context, initializer=_prepare, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(
+        min(jobs, len(left)), mp_context=context, initializer=_prepare, initargs=(os.getpid(),)
+    ) as pool:
         try:
             while left or running:
                 while left and len(running) < 2 * jobs:  # bounded, so that a large class stays small in memory
@@ -319,7 +348,7 @@ def _prepare(grader: int) -> None:
 def _settle(sheet: Sheet, one: Submission, future: Any, journal: Journal, report: Callable) -> int:
     try:
         graded = future.result()
-    except Exception as error:  # noqa: BLE001  whatever one submission does to its worker, the others are graded
+    except Exception as error:
         report(one, None, f"{type(error).__name__}: {error}")
         return 1
     journal.keep(sheet, one, graded)

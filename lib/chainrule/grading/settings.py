@@ -23,7 +23,7 @@ import math
 import re
 import tomllib
 from dataclasses import dataclass, field, fields
-from datetime import date, datetime, time, timezone
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 from chainrule.grading.sandbox import Limits
@@ -99,9 +99,20 @@ def read_settings(path: Path | None, names: list[str]) -> Settings:
         raise ValueError(f"settings: cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"settings: {path} is no TOML: {error}") from None
-    known = {"deadline", "grace_minutes", "penalty_per_day", "largest_penalty", "attempts", "points", "by_hand", "limits"}
+    known = {
+        "deadline",
+        "grace_minutes",
+        "penalty_per_day",
+        "largest_penalty",
+        "attempts",
+        "points",
+        "by_hand",
+        "limits",
+    }
     if set(raw) - known:
-        raise ValueError(f"settings: expected only {', '.join(sorted(known))}, got {', '.join(sorted(set(raw) - known))}")
+        raise ValueError(
+            f"settings: expected only {', '.join(sorted(known))}, got {', '.join(sorted(set(raw) - known))}"
+        )
     values: dict = {}
     if "deadline" in raw:
         deadline = raw["deadline"]
@@ -110,7 +121,7 @@ def read_settings(path: Path | None, names: list[str]) -> Settings:
         if not isinstance(deadline, datetime):
             raise ValueError(f"settings: expected deadline to be a date or a time, got {deadline!r}")
         if deadline.tzinfo is None:
-            deadline = deadline.replace(tzinfo=timezone.utc)
+            deadline = deadline.replace(tzinfo=UTC)
         values["deadline"] = deadline.timestamp()
     for name, high in (("grace_minutes", 1e6), ("penalty_per_day", 1.0), ("largest_penalty", 1.0)):
         if name in raw:
@@ -126,7 +137,11 @@ def read_settings(path: Path | None, names: list[str]) -> Settings:
         raise ValueError(f"settings: expected points of exercises of this sheet ({', '.join(names)}), got {points!r}")
     values["points"] = {name: _number(f"points of {name}", value, 0, 1e6) for name, value in points.items()}
     by_hand = raw.get("by_hand", {})
-    if not isinstance(by_hand, dict) or not all(re.fullmatch(r"[a-z][a-z0-9_-]{0,59}", name) for name in by_hand) or set(by_hand) & set(names):
+    if (
+        not isinstance(by_hand, dict)
+        or not all(re.fullmatch(r"[a-z][a-z0-9_-]{0,59}", name) for name in by_hand)
+        or set(by_hand) & set(names)
+    ):
         raise ValueError(
             "settings: expected names in by_hand of lower-case letters, digits, - and _, none of them an exercise's, "
             f"got {', '.join(map(repr, by_hand)) if isinstance(by_hand, dict) else repr(by_hand)}"
@@ -136,7 +151,9 @@ def read_settings(path: Path | None, names: list[str]) -> Settings:
         values["seconds_per_exercise"] = _number("seconds_per_exercise", limits.pop("seconds_per_exercise"), 0.1, 3600)
     allowed = {one.name for one in fields(Limits)}
     if set(limits) - allowed:
-        raise ValueError(f"settings: expected limits among {', '.join(sorted(allowed))}, got {', '.join(sorted(set(limits) - allowed))}")
+        raise ValueError(
+            f"settings: expected limits among {', '.join(sorted(allowed))}, got {', '.join(sorted(set(limits) - allowed))}"
+        )
     for name, value in limits.items():
         limits[name] = _number(name, value, 1, 1e12) if name == "seconds" else int(_number(name, value, 1, 1e12))
     values["limits"] = Limits(**limits)

@@ -11,8 +11,7 @@ from chainrule.grading.sandbox import Limits, Sandbox, SandboxUnavailable
 
 
 def main() -> None:
-    """Serve jobs until the input ends. What the student's process wrote is handed on as it is, for the tests to split.
-    """
+    """Serve jobs until the input ends; what the student's process wrote is handed on for the tests to split."""
     streams, split = [], wire.unpack
     wire.unpack = lambda stream: streams.append(stream) or split(stream)
     try:

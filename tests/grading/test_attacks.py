@@ -11,6 +11,7 @@ kernel of another device. Forbidden modules of the book and packages such as sci
 If it matters, the judge's exercise can ask for what no library function gives, and a lecturer can read the few lines of
 code.
 """
+# ruff: noqa: E501  an attack is a program, and it reads best unbroken
 
 import json
 import os

@@ -87,7 +87,7 @@ def test_whatever_comes_is_data_or_a_valueerror(encoded):
     try:
         value = read_value(encoded)
     except ValueError as problem:
-        assert len(str(problem)) < 400 and str(problem).startswith("the answer ")
+        assert len(str(problem)) < 400 and str(problem).startswith("the answer ")  # noqa: PT017
         str(problem).encode()
     else:
         assert value is None or type(value) in (bool, int, float, str, list, tuple, torch.Tensor)
@@ -141,7 +141,7 @@ def deep(times: int, inner=None):
     ],
 )
 def test_what_is_refused_is_told_in_a_sentence(encoded, words):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  what it says is compared below
         read_value(encoded)
     assert words in str(caught.value)
 
@@ -309,8 +309,7 @@ def test_hidden_inputs_are_in_no_word_of_the_result(how, seed):
 
 
 def test_the_real_sheet_hides_its_inputs(sheet: Sheet):
-    """No digits of a drawn input of the chapter stand in the results for answers that are right on public inputs only.
-    """
+    """No digits of a drawn input stand in the results for answers that are right on public inputs only."""
     messages = [DONE]
     for one, cases in zip(sheet.exercises, sheet.cases, strict=True):
         for index, case in enumerate(cases):

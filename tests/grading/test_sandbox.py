@@ -120,7 +120,7 @@ def test_the_solutions_get_every_point(room: Room, sheet: Sheet):
 def test_the_same_seed_gives_the_same_outcome(room: Room, sheet: Sheet):
     """Sets, generators and all: a mark can be reproduced. Another seed draws other numbers."""
     cell = (
-        "import random, numpy, torch\nprint(set('abcdefgh'), hash('x'), random.random(), numpy.random.rand(), torch.rand(2))\n"
+        "import random, numpy, torch\nprint(set('abcdefgh'), hash('x'), random.random(), numpy.random.rand(), torch.rand(2))\n"  # noqa: E501
         "def entropy(p): return float(torch.rand(())) + random.random()\n"
         "def wasted_bits(message, q): return numpy.random.rand(3)"
     )
@@ -167,7 +167,7 @@ def test_other_processes_of_the_same_user_do_not_count(room: Room):
     try:
         outcome = room.run(
             [
-                "import os\nfor _ in range(8):\n    if not os.fork():\n        import time; time.sleep(5); os._exit(0)\nprint('eight')"
+                "import os\nfor _ in range(8):\n    if not os.fork():\n        import time; time.sleep(5); os._exit(0)\nprint('eight')"  # noqa: E501
             ],
             [],
         )
@@ -288,7 +288,7 @@ def test_a_grader_that_is_killed_leaves_nothing(mode, sheet: Sheet):
 
 def test_two_rooms_at_once_do_not_see_each_other(sheet: Sheet):
     """The same user, at the same time: no files, processes or counts in common."""
-    cell = "import os, time\nopen('/tmp/mine', 'x').write('x')\nchildren = []\nfor _ in range(9):\n    pid = os.fork()\n    if not pid: time.sleep(20); os._exit(0)\ntime.sleep(1)\nprint(os.listdir('/tmp'))"
+    cell = "import os, time\nopen('/tmp/mine', 'x').write('x')\nchildren = []\nfor _ in range(9):\n    pid = os.fork()\n    if not pid: time.sleep(20); os._exit(0)\ntime.sleep(1)\nprint(os.listdir('/tmp'))"  # noqa: E501
     answers: list = []
     with Sandbox(6, sheet.forbidden) as one, Sandbox(6, sheet.forbidden) as other:
         threads = [

@@ -1,8 +1,8 @@
 """The judge: reads what came out of the sandbox as a stranger's letter, and gives marks for what is right.
 
-The inputs of a submission are drawn from a seed of its own, and the expected answers are computed here, outside. A message
-counts only if it names an exercise and a case that were asked; the first message on a case counts, and its value is decoded
-by :func:`read_value`, which believes no header.
+The inputs of a submission are drawn from a seed of its own, and the expected answers are computed here, outside. A
+message counts only if it names an exercise and a case that were asked; the first message on a case counts, and its
+value is decoded by :func:`read_value`, which believes no header.
 """
 
 import base64
@@ -28,7 +28,8 @@ DTYPES = {f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8)} | {"<f2", "<f
 DEEPEST = 8
 MOST_DIMENSIONS = 16
 LONGEST_SENTENCE = 1_000
-# Of a hidden input only this is told, by the kind of the verdict: no number, no name, nothing that could hold a part of it.
+# Of a hidden input only this is told, by the kind of the verdict: no number, no name, nothing that could hold a part of
+# it.
 KINDS = {
     "missing": "the function returned None",
     "type": "what came back is of the wrong type",
@@ -42,9 +43,12 @@ KINDS = {
 
 
 def submission_seed(secret: bytes, chapter: str, student: str, digest: str) -> int:
-    """The seed of a submission's hidden inputs: nobody without the secret can know it, and with it the mark can be reproduced.
+    r"""The seed of a submission's hidden inputs.
 
-    .. math:: \\text{seed} = \\mathrm{HMAC}_{\\text{secret}}(\\text{chapter}, \\text{student}, \\text{digest}) \\bmod 2^{62}
+    Nobody without the secret can know it, and with it the mark can be reproduced.
+
+    .. math:: \text{seed} = \mathrm{HMAC}_{\text{secret}}(\text{chapter}, \text{student}, \text{digest}) \bmod
+    2^{62}
 
     >>> submission_seed(b"secret", "none", "ada", "00") == submission_seed(b"other", "none", "ada", "00")
     False
@@ -74,7 +78,8 @@ def read_value(encoded: Any, depth: int = 0) -> Any:
         A number, a string, None, a boolean, a float64-compatible tensor, or a list or tuple of such.
 
     Raises:
-        ValueError: with a sentence for the student where the data is of no kind that an answer can be, or lies about itself.
+        ValueError: with a sentence for the student where the data is of no kind that an answer can be, or lies about
+            itself.
     """
     if depth > DEEPEST:
         raise ValueError(f"the answer is nested more than {DEEPEST} deep")
@@ -209,7 +214,7 @@ def _result(exercise: Exercise, worth: float, right: int, cases: int, **words: s
 def _mark(
     exercise: Exercise, worth: float, inputs: list[tuple], given: list[dict | None], limited: str | None
 ) -> ExerciseResult:
-    """Judge the cases of one exercise; the words are about the first public failure, else, without its input, about a hidden one."""
+    """Judge the cases of one exercise; the words are about the first public failure, else about a hidden one."""
     right, failures, first = 0, [], None
     num_public = len(exercise.public)
     for case, (values, message) in enumerate(zip(inputs, given, strict=True)):
@@ -250,7 +255,7 @@ def _mark(
 
 
 def _verdict(exercise: Exercise, values: tuple, output: Any) -> Verdict:
-    """The exercise's own verdict. What it cannot even compare is wrong: a stranger must not stop the judge by an odd answer."""
+    """The exercise's own verdict; what it cannot even compare is wrong, for an odd answer must not stop the judge."""
     try:
         return exercise.judge(values, output)
     except Exception as error:

@@ -1,8 +1,9 @@
 """The wall: a pre-warmed process in which strangers' code runs, sees inputs only, and can do no harm.
 
-Bubblewrap builds the room: the system's libraries, the interpreter and a few packages, all read-only; no network, no other
-processes, an empty environment. Where the grader is root, the room is entered as an unprivileged user. Inside,
-:mod:`chainrule.grading.inside` confines each submission once more. What comes back is bytes, and nobody here believes them.
+Bubblewrap builds the room: the system's libraries, the interpreter and a few packages, all read-only; no network, no
+other processes, an empty environment. Where the grader is root, the room is entered as an unprivileged user. Inside,
+:mod:`chainrule.grading.inside` confines each submission once more. What comes back is bytes, and nobody here believes
+them.
 
 Nothing falls back to less: where the room cannot be built, :class:`SandboxUnavailable` says what to install.
 """
@@ -29,14 +30,14 @@ __all__ = ["Limits", "Outcome", "Sandbox", "SandboxUnavailable", "plain_text", "
 
 INSIDE = Path(__file__).parent / "inside"
 LIBRARY = Path(__file__).parents[1]
-# When the grader is root, worker n runs as FIRST_USER + n % USERS: ids that neither distributions nor systemd hand out. Rooms that share
-# one, in many processes, have nothing else in common: files, processes and counts are each room's own.
+# When the grader is root, worker n runs as FIRST_USER + n % USERS: ids that neither distributions nor systemd hand out.
+# Rooms that share one, in many processes, have nothing else in common: files, processes and counts are each room's own.
 FIRST_USER, USERS = 60_710, 470
 PACKAGES = ("torch", "numpy")
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
-class SandboxUnavailable(RuntimeError):
+class SandboxUnavailable(RuntimeError):  # noqa: N818  it is a state of the machine, and its message says so
     """Grading for marks is refused here; the message says why and what to do."""
 
 
@@ -77,11 +78,12 @@ class Limits:
 
 
 def plain_text(text: str) -> str:
-    """A stranger's text as every file, database and page can hold it: no half characters, no control
-    characters but ends of lines and tabs, none that turn the direction of the text.
+    r"""A stranger's text as every file, database and page can hold it.
 
-    >>> plain_text("a\\x00b\\ud800\\n")
-    'a\ufffdb\ufffd\\n'
+    No half characters, no control characters but ends of lines and tabs, none that turn the direction of the text.
+
+    >>> plain_text("a\x00b\ud800\n")
+    'a\ufffdb\ufffd\n'
     """
     return UNPRINTABLE.sub("\ufffd", text)
 
@@ -109,7 +111,7 @@ def _dropping(worker: int) -> list[str]:
 
 
 def _spaces() -> list[str]:
-    """The namespaces that bubblewrap opens. As root no user namespace is needed, and inside there is none to be root of."""
+    """The namespaces that bubblewrap opens; as root no user namespace, so that inside there is none to be root of."""
     if os.geteuid() != 0:
         return ["--unshare-all"]
     return ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
@@ -124,14 +126,15 @@ def require_sandbox() -> str:
     """
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
         raise SandboxUnavailable(
-            f"grading for marks runs strangers' code and needs Linux on x86_64 or aarch64 for its sandbox; this is {platform.system()} "
-            f"on {platform.machine()}: use a Linux machine or virtual machine (self-checks with check(...) work everywhere)"
+            f"grading for marks runs strangers' code and needs Linux on x86_64 or aarch64 for its sandbox; "
+            f"this is {platform.system()} on {platform.machine()}: use a Linux machine or virtual machine "
+            "(self-checks with check(...) work everywhere)"
         )
     found = shutil.which("bwrap")
     if found is None:
         raise SandboxUnavailable(
-            "grading for marks needs bubblewrap, which is not installed: run `apt-get install bubblewrap` (Debian, Ubuntu) or "
-            "`dnf install bubblewrap` (Fedora)"
+            "grading for marks needs bubblewrap, which is not installed: run `apt-get install bubblewrap` "
+            "(Debian, Ubuntu) or `dnf install bubblewrap` (Fedora)"
         )
     drop = _dropping(0) if os.geteuid() == 0 else []
     inner = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "true"]
@@ -152,14 +155,15 @@ def require_sandbox() -> str:
             "bubblewrap is installed but may not create user namespaces here ("
             + trial.stderr.strip()[-200:]
             + "): allow them, on "
-            "Ubuntu with `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, in a container with its seccomp profile"
+            "Ubuntu with `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, in a container with its "
+            "seccomp profile"
         )
     return found
 
 
 @cache
 def _package_paths() -> tuple[Path, ...]:
-    """Files and folders in site-packages that torch and numpy need, and nothing else: what is absent cannot be imported."""
+    """Files and folders in site-packages that torch and numpy need; what is absent cannot be imported."""
     waiting, seen, paths = list(PACKAGES), set(), set()
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
@@ -286,7 +290,8 @@ class Sandbox:
         for path in [LIBRARY / "__init__.py", *library_without(self.forbidden)]:
             room += ["--ro-bind", str(path), f"/sandbox/site/chainrule/{path.name}"]
         room += ["--proc", "/proc", "--perms", "1777", "--size", str(1 << 20), "--tmpfs", "/tmp"]
-        # Where bubblewrap runs as an ordinary user, that user owns these two: what one submission left there, the next would find.
+        # Where bubblewrap runs as an ordinary user, that user owns these two: what one submission left there, the next
+        # would find.
         room += ["--dev", "/dev", "--remount-ro", "/dev", "--remount-ro", "/"]
         run = [str(interpreter), "-P", "-s", "-S", "-B", "/sandbox/inside/server.py", str(descriptor)]
         drop = _dropping(self.worker) if os.geteuid() == 0 else []  # root leaves itself behind at the door
@@ -296,7 +301,8 @@ class Sandbox:
         """Build the room and wait until torch is imported in it."""
         require_sandbox()
         self.close()
-        self._log = tempfile.TemporaryFile()  # what the room's own processes complain of; an unread pipe would fill up
+        # What the room's own processes complain of; an unread pipe would fill up.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(

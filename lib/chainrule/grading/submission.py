@@ -1,7 +1,7 @@
-"""Reading what students hand in: a folder, a zip, or an export of Moodle, Canvas or Gradescope. Every byte of it is hostile.
+"""Reading what students hand in: a folder, a zip, or an export of Moodle, Canvas or Gradescope; all of it hostile.
 
-Whatever cannot be read becomes a :class:`Submission` with a problem in words, so that one broken file never stops a class. File names
-are only looked at, never used as paths; notebooks are parsed as data, with bounds on everything.
+Whatever cannot be read becomes a :class:`Submission` with a problem in words, so that one broken file never stops a
+class. File names are only looked at, never used as paths; notebooks are parsed as data, with bounds on everything.
 """
 
 import hashlib
@@ -53,11 +53,11 @@ class Submission:
 
 
 def clean_name(text: str) -> str:
-    """A name that is safe to show: no control, format or private characters, no runs of blanks, at most 100 characters.
+    r"""A name that is safe to show: no control, format or private characters, no runs of blanks, not too long.
 
     Letters that can be written in two ways, as one character or as two, are written in one.
 
-    >>> clean_name("  Ada\\u202e Love\\nlace ")
+    >>> clean_name("  Ada\u202e Love\nlace ")
     'Ada Love lace'
     """
     visible = "".join(" " if unicodedata.category(c)[0] == "Z" or c in "\t\r\n" else c for c in text[:10_000])
@@ -67,7 +67,7 @@ def clean_name(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Owner:
-    """Whose a file is, as its path says: the name as it stands there, what else tells people of that name apart, and lateness."""
+    """Whose a file is, as its path says: the name as it stands there, a number that tells namesakes apart, lateness."""
 
     name: str
     number: str = ""
@@ -97,7 +97,8 @@ def owner_of(parts: tuple[str, ...]) -> _Owner:
 def find_submissions(source: Path, work: Path) -> list[Submission]:
     """Find every notebook in a folder or zip.
 
-    Two students whose names look alike stay two: by their numbers in the export where it has them, else by a mark made of the name.
+    Two students whose names look alike stay two: by their numbers in the export where it has them, else by a mark made
+    of the name.
 
     Args:
         source: a folder, or a zip of one
@@ -135,10 +136,10 @@ def find_submissions(source: Path, work: Path) -> list[Submission]:
 
 
 def _without_wrapping(paths: list[tuple[str, ...]], zipped: bool) -> list[tuple[str, ...]]:
-    """Take off the one folder that holds everything: Gradescope exports have it, and most programs that zip a folder put it in.
+    """Take off the one folder that holds everything: Gradescope's exports have it, and most zips of a folder.
 
-    A zip with a single folder and notebooks right inside is the case that could mean two things; we take them for a class, because one
-    student's notebooks alone are seldom zipped.
+    A zip with a single folder and notebooks right inside is the case that could mean two things; we take them for a
+    class, because one student's notebooks alone are seldom zipped.
     """
     tops = {path[0] for path in paths}
     if len(tops) != 1 or any(len(path) < 2 for path in paths):
@@ -254,7 +255,8 @@ def _valid(date_time: tuple) -> bool:
 
 
 def _too_large(size: int) -> str:
-    return f"The file has {size:,} bytes or more; a notebook may have {LARGEST_NOTEBOOK:,}. Clear its outputs and hand it in again."
+    most = f"a notebook may have {LARGEST_NOTEBOOK:,}"
+    return f"The file has {size:,} bytes or more; {most}. Clear its outputs and hand it in again."
 
 
 def _small_file(path: Path) -> bytes:
@@ -265,7 +267,7 @@ def _small_file(path: Path) -> bytes:
 
 
 def _gradescope_names(metadata: bytes) -> dict[str, str]:
-    """Folder of a submission -> the student, from the bytes of Gradescope's submission_metadata.yml; empty where there are none."""
+    """Folder of a submission -> the student, from the bytes of Gradescope's submission_metadata.yml, if any."""
     if not metadata:
         return {}
     import yaml
@@ -284,7 +286,7 @@ def _gradescope_names(metadata: bytes) -> dict[str, str]:
 
 
 def code_cells(data: bytes) -> list[str]:
-    """The sources of a notebook's code cells, as they are: nothing here parses them. Magics are dealt with inside the sandbox.
+    """The sources of a notebook's code cells, as they are; magics are dealt with inside the sandbox.
 
     Raises:
         ValueError: with a sentence for the student where this is no notebook that can be graded.

@@ -1,4 +1,6 @@
-"""How one process gives up every power that a student's code does not need: namespaces, mounts, limits, capabilities, calls.
+"""How one process gives up every power that a student's code does not need.
+
+Namespaces, mounts, limits, capabilities, system calls.
 
 Linux only, without any privilege of its own: it needs user namespaces for ordinary users.
 """
@@ -10,7 +12,7 @@ import resource
 import signal
 import struct
 
-__all__ = ["confine", "die_with_parent", "enter_namespaces"]
+__all__ = ["confine", "enter_namespaces"]
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x02000000, 0x10000000, 0x20000000, 0x40000000
@@ -33,27 +35,30 @@ def _mount_tmpfs(where: str, megabytes: int, flags: int = 0) -> None:
     _call("mount", b"tmpfs", where.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV | flags), options)
 
 
-# System calls that no solution needs, by architecture: (x86_64, aarch64). Most widen the kernel's surface; those of memfd_create's and
-# shmget's kind take memory that belongs to no process, so that nobody could count it.
+# System calls that no solution needs, by architecture: (x86_64, aarch64). Most widen the kernel's surface; those of
+# memfd_create's and shmget's kind take memory that belongs to no process, so that nobody could count it.
 FORBIDDEN_CALLS = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97), "setns": (308, 268),
-    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432),
-    "mount_setattr": (442, 442), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
-    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "bpf": (321, 280), "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
-    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104),
-    "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "syslog": (103, 116),
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186),
-    "semget": (64, 190), "mq_open": (240, 180), "pidfd_getfd": (438, 438), "fanotify_init": (300, 262), "kexec_file_load": (320, 294),
-    "settimeofday": (164, 170), "clock_adjtime": (305, 266), "clock_settime": (227, 112), "adjtimex": (159, 171), "quotactl": (179, 60), "personality": (135, 92),
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
+    "setns": (308, 268), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "fsconfig": (431, 431), "fsmount": (432, 432), "mount_setattr": (442, 442), "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265), "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218),
+    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "init_module": (175, 105),
+    "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104), "reboot": (169, 142),
+    "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "syslog": (103, 116), "memfd_create": (319, 279),
+    "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186), "semget": (64, 190),
+    "mq_open": (240, 180), "pidfd_getfd": (438, 438), "fanotify_init": (300, 262), "kexec_file_load": (320, 294),
+    "settimeofday": (164, 170), "clock_adjtime": (305, 266), "clock_settime": (227, 112), "adjtimex": (159, 171),
+    "quotactl": (179, 60), "personality": (135, 92),
 }  # fmt: skip
 
 
 def _filter_system_calls() -> None:
-    """Install a seccomp filter: the calls above fail with EPERM, and so do new namespaces and sockets of any but the local kind.
+    """Install a seccomp filter: the calls above fail with EPERM, as do new namespaces and all but local sockets.
 
-    A namespace for the network does not hold every kind of socket: one to the host of a virtual machine (AF_VSOCK) gets past it.
+    A namespace for the network does not hold every kind of socket: one to the host of a virtual machine (AF_VSOCK) gets
+    past it.
     """
     machine = platform.machine()
     architecture, column, clone, clone3, socket = {
@@ -103,29 +108,26 @@ def _drop_capabilities() -> None:
 
 
 def enter_namespaces() -> None:
-    """Leave the warden's world for one of our own; the next fork's child is process 1 there."""
+    """Open a world for the next child, which is process 1 there; its mounts it takes for itself in `confine`."""
     user, group = os.getuid(), os.getgid()
-    _call("unshare", CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS)
+    _call("unshare", CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
-
-
-def die_with_parent() -> None:
-    """Let the kernel kill this process when the one that forked it ends, however that comes about."""
-    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def confine(limits: dict, hidden: list[str]) -> None:
     """Take every power away that the student's code does not need. Runs as process 1 of the new namespaces.
 
     Args:
-        limits: the fields of ``chainrule.grading.sandbox.Limits``, and ``mapped_bytes``, the address space that is taken already
+        limits: the fields of ``chainrule.grading.sandbox.Limits``, and ``mapped_bytes``, the address space that is
+            taken already
         hidden: files and folders of blocked modules, which are covered up
     """
-    die_with_parent()
+    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # whatever ends the warden ends this
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # where the machine itself runs out of memory, this process goes first
+    _call("unshare", CLONE_NEWNS)
     _call("mount", b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None)
     for folder in ("/tmp", "/dev/shm"):
         _mount_tmpfs(folder, limits["disk_megabytes"])

@@ -1,4 +1,4 @@
-"""Stand-ins for what a notebook imports to draw, quiz and check itself: importable, and without effect while grading."""
+"""Stand-ins for what a notebook imports to draw, quiz and check itself; without effect while grading."""
 
 import importlib.abc
 import importlib.machinery

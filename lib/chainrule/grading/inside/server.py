@@ -2,11 +2,14 @@
 
 Three processes, from the trusted to the untrusted:
 
-* the *server* imports numpy and torch once, then only waits for jobs: it never reads one, so nothing of a submission stays in it;
+* the *server* imports numpy and torch once, then only waits for jobs: it never reads one, so nothing of a submission
+  stays in it;
 * a *warden*, forked for one job, reads it, watches its limits and reports what came back;
-* the *student*, process 1 of its own process namespace (:mod:`confine`, :mod:`student`). Killing it kills everything it started.
+* the *student*, process 1 of its own process namespace (:mod:`confine`, :mod:`student`). Killing it kills everything it
+  started.
 
-Run as a script inside bubblewrap by :mod:`chainrule.grading.sandbox`, with the number of the socket that leads out as its argument.
+Run as a script inside bubblewrap by :mod:`chainrule.grading.sandbox`, with the number of the socket that leads out as
+its argument.
 """
 
 import base64
@@ -25,10 +28,10 @@ sys.path[:0] = [
     "/sandbox/site",
 ]  # under -P, -s and -S nothing else but the standard library is there
 
-import inert
-import student
-from confine import confine, die_with_parent, enter_namespaces
-from wire import receive, send
+import inert  # noqa: E402
+import student  # noqa: E402
+from confine import confine, enter_namespaces  # noqa: E402
+from wire import receive, send  # noqa: E402
 
 RESULT = 3  # the file descriptor on which the student's process answers
 READY = 4  # the one on which it says, before any code of the student runs, that all walls stand
@@ -58,8 +61,8 @@ def _kilobytes(pid: int, *fields: str) -> int:
 def _memory(processes: list[int], torch_bytes: int, enough: int) -> int:
     """Bytes that the student's processes take beside what the fork gave them of torch.
 
-    What several processes share counts in parts that sum to the whole, so that nothing is hidden by sharing it. The map of a process
-    takes a while to read; where even the whole of everything is below `enough`, that is the answer.
+    What several processes share counts in parts that sum to the whole, so that nothing is hidden by sharing it. The map
+    of a process takes a while to read; where even the whole of everything is below `enough`, that is the answer.
     """
     resident = 0
     for pid in processes:
@@ -69,9 +72,8 @@ def _memory(processes: list[int], torch_bytes: int, enough: int) -> int:
         return resident
     fields = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
     taken = 1024 * sum(_kilobytes(pid, *fields) for pid in processes)
-    return taken - torch_bytes * len(processes) // (
-        len(processes) + 2
-    )  # this process and the server share those pages too
+    share = len(processes) / (len(processes) + 2)  # this process and the server share those pages too
+    return taken - int(torch_bytes * share)
 
 
 def guard(job: dict, hidden: list[str]) -> dict:
@@ -83,8 +85,9 @@ def guard(job: dict, hidden: list[str]) -> dict:
     result_read, result_write = os.pipe()
     printed_read, printed_write = os.pipe()
     ready_read, ready_write = os.pipe()
-    leader = os.fork()
-    if leader == 0:
+    enter_namespaces()  # we stay where we are among the processes; our next child is process 1 of a new world
+    first = os.fork()
+    if first == 0:
         try:
             _become_student(job, limits, hidden, result_write, printed_write, ready_write)
         except BaseException as error:
@@ -123,18 +126,15 @@ def guard(job: dict, hidden: list[str]) -> dict:
             stopped = "time"
         elif now > next_look:
             next_look = now + 0.05
-            processes = _descendants(leader)
+            processes = _descendants(first)
             bound = limits["memory_megabytes"] << 20
             if _memory(processes, resident - shared, bound) > bound:
                 stopped = "memory"
             elif len(processes) > limits["processes"] + 8:
                 stopped = "processes"
-    for process in _descendants(leader)[1:2] + [
-        leader
-    ]:  # process 1 of the namespace first: it takes all the others along
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    os.waitpid(leader, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(first, signal.SIGKILL)  # as process 1 of its namespace it takes all the others along
+    os.waitpid(first, 0)
     while open_channels and stopped is None:  # what was said before the end, and not read yet; nobody writes any more
         ready, _, _ = select.select(list(open_channels), [], [], 5)
         for channel in ready:
@@ -151,8 +151,7 @@ def guard(job: dict, hidden: list[str]) -> dict:
 def _become_student(
     job: dict, limits: dict, hidden: list[str], result_write: int, printed_write: int, ready_write: int
 ) -> None:
-    """Leave the warden's namespaces, fork process 1 of the new ones, confine it, and run the submission there."""
-    die_with_parent()
+    """As process 1 of the new namespaces: keep four channels, give all powers up, and run the submission."""
     os.setsid()
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0), os.dup2(printed_write, 1), os.dup2(printed_write, 2)
@@ -162,12 +161,6 @@ def _become_student(
     )  # above 4, so that neither is overwritten below
     os.dup2(result_write, RESULT), os.dup2(ready_write, READY)
     os.closerange(READY + 1, 4096)  # the socket that leads out is among them
-    enter_namespaces()
-    first = os.fork()
-    if first:
-        os.closerange(0, 4096)
-        os.waitpid(first, 0)
-        os._exit(0)
     confine(limits, hidden)
     os.write(READY, b"1")
     os.close(READY)
@@ -176,7 +169,7 @@ def _become_student(
 
 
 def serve(outside: socket.socket) -> None:
-    """Import what exercises use, block what would answer them, say that we are ready, and fork a warden for each job that arrives."""
+    """Import what exercises use, block what would answer them, and fork a warden for each job that arrives."""
     import numpy  # noqa: F401
     import torch
 

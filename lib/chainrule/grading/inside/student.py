@@ -1,4 +1,4 @@
-"""The student's process: the notebook's cells, then each exercise on its inputs. Everything here is at the student's mercy."""
+"""The student's process: the notebook's cells, then each exercise. All of this is at the student's mercy."""
 
 import contextlib
 import ctypes
@@ -43,8 +43,9 @@ class Blocked(types.ModuleType):
 def block(names: list[str]) -> list[str]:
     """Make what an exercise names as its answer raise, with a sentence, wherever Python code is likely to reach it.
 
-    A function or module is replaced in every module that holds it, a method in its class. For an operator of torch the kernel in
-    the dispatcher is replaced too, which covers ``torch.ops``, tensors' methods and whatever calls it from C++.
+    A function or module is replaced in every module that holds it, a method in its class. For an operator of torch the
+    kernel in the dispatcher is replaced too, which covers ``torch.ops``, tensors' methods and whatever calls it from
+    C++.
 
     This keeps an honest student honest. Code in the same process that sets out to undo it will find a way.
 
@@ -55,7 +56,8 @@ def block(names: list[str]) -> list[str]:
 
     replaced, hidden, methods, operators = {}, [], [], []
     for name in names:
-        words = f"{name} is the answer to an exercise of this sheet, or gives it away, so grading blocks it: write it yourself"
+        why = "is the answer to an exercise of this sheet, or gives it away, so grading blocks it: write it yourself"
+        words = f"{name} {why}"
 
         def refuse(*_, _words=words, **__):
             raise RuntimeError(_words)
@@ -98,7 +100,8 @@ def block(names: list[str]) -> list[str]:
 def _replace_kernels(operators: list) -> None:
     import torch
 
-    # Not torch.library.Library: that object lies about where anyone finds it, and takes the replacements back when it is told to.
+    # Not torch.library.Library: that object lies about where anyone finds it, and takes the replacements back when it
+    # is told to.
     kernels = torch._C._dispatch_library("IMPL", "aten", "CPU", __file__, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that something is overridden is meant
@@ -158,7 +161,7 @@ def _code(source: str, name: str):
 
 
 def run(job: dict, pipe) -> None:
-    """Run the cells of the notebook, then each exercise on its inputs in a process of its own, and say what came back."""
+    """Run the cells of the notebook, then the exercises in a further process, and say what came back."""
     import random
 
     import numpy
@@ -173,12 +176,12 @@ def run(job: dict, pipe) -> None:
             exec(_code(source, f"<cell {index}>"), space)
         except BaseException as error:
             _say(pipe, {"cell": index, "error": _explain(error, limits)})
-    # Each exercise begins with the generators as the cells left them, whatever the others did. Python's own would be seeded anew
-    # from chance in every process that is forked.
-    python, arrays, tensors = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    # Each exercise begins with the generators as the cells left them, whatever the others did. Python's own would be
+    # seeded anew from chance in every process that is forked.
+    python, arrays, tensors = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
 
     def restore() -> None:
-        random.setstate(python), numpy.random.set_state(arrays), torch.set_rng_state(tensors)  # noqa: NPY002
+        random.setstate(python), numpy.random.set_state(arrays), torch.set_rng_state(tensors)
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     waiting = list(job["exercises"])
@@ -191,11 +194,10 @@ def run(job: dict, pipe) -> None:
 
 
 def _answer_all(exercises: list[dict], space: dict, pipe, limits: dict, restore) -> tuple[int, dict | None]:
-    """Answer in a child until it ends or an exercise's time is over: how many it began, and the one that was stopped."""
+    """Answer in a child until it or an exercise's time ends: how many it began, and which one was stopped."""
     begun_read, begun_write = os.pipe()
-    pid = (
-        os.fork()
-    )  # a crash or a hang in one exercise leaves the others alone, and a fork with torch in it is not cheap
+    # A crash or a hang in one exercise leaves the others alone, and a fork with torch in it is not cheap.
+    pid = os.fork()
     if pid == 0:
         with contextlib.suppress(BaseException):
             for exercise in exercises:

@@ -1,7 +1,7 @@
 """What travels into the sandbox and out: framed JSON whose arrays are dtype, shape and bytes. Never a pickle.
 
-A message is four bytes of length and a JSON object. Both sides of the wall use this module; the trusted side believes nothing
-of what :func:`unpack` gives it until :mod:`chainrule.grading.judge` has read it.
+A message is four bytes of length and a JSON object. Both sides of the wall use this module; the trusted side believes
+nothing of what :func:`unpack` gives it until :mod:`chainrule.grading.judge` has read it.
 """
 
 import base64
@@ -79,8 +79,8 @@ def unpack(stream: bytes) -> list[dict]:
 def encode(value):
     """Turn an answer into plain data; what is not plain is named, not sent.
 
-    Arrays and tensors go as dtype, shape and bytes. Only exact built-in types count as numbers, strings and lists: a subclass
-    could lie about its value.
+    Arrays and tensors go as dtype, shape and bytes. Only exact built-in types count as numbers, strings and lists: a
+    subclass could lie about its value.
     """
     import numpy
     import torch

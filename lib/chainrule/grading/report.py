@@ -109,7 +109,7 @@ def report_html(summary: Summary, chapter: str) -> str:
         for student, score, maximum, remark in summary.rows
     )
     svg = plots.svg_with_variables(fig)
-    colours = sorted(set(re.findall(r"var\((--cr-[\w-]+), (#[0-9a-f]{6})\)", svg)))
+    colours = sorted(set(re.findall(r"var\((--cr-[\w-]+), ?(#[0-9a-f]{6})\)", svg)))
     dark = "; ".join(f"{name}: {plots.DARK[light]}" for name, light in colours if light in plots.DARK)
     style = f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n" + (
         STYLE.replace("46rem", "64rem")

@@ -115,6 +115,7 @@ def write(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         if content is None:
             path.symlink_to(folder / "ada.ipynb")
+            os.utime(path, (DEADLINE + late, DEADLINE + late), follow_symlinks=False)
             continue
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         os.utime(path, (DEADLINE + late, DEADLINE + late))

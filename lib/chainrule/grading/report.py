@@ -52,7 +52,7 @@ def summarise(results: Iterable[Graded]) -> Summary:
     for graded in results:
         summary.students += 1
         summary.ungradable += not graded.gradable
-        summary.late += graded.penalty > 0
+        summary.late += graded.penalty > 0 and any(one.earned for one in graded.exercises)
         summary.total += graded.score
         summary.maximum = max(summary.maximum, graded.maximum)
         share = graded.score / graded.maximum if graded.maximum else 0.0

@@ -23,10 +23,8 @@ import socket
 import sys
 import time
 
-sys.path[:0] = [
-    "/sandbox/inside",
-    "/sandbox/site",
-]  # under -P, -s and -S nothing else but the standard library is there
+# Under -P, -s and -S nothing else but the standard library is there.
+sys.path[:0] = ["/sandbox/inside", "/sandbox/site"]
 
 import inert  # noqa: E402
 import student  # noqa: E402
@@ -155,10 +153,8 @@ def _become_student(
     os.setsid()
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0), os.dup2(printed_write, 1), os.dup2(printed_write, 2)
-    result_write, ready_write = (
-        os.dup(result_write),
-        os.dup(ready_write),
-    )  # above 4, so that neither is overwritten below
+    # Above 4, so that neither is overwritten below.
+    result_write, ready_write = os.dup(result_write), os.dup(ready_write)
     os.dup2(result_write, RESULT), os.dup2(ready_write, READY)
     os.closerange(READY + 1, 4096)  # the socket that leads out is among them
     confine(limits, hidden)

@@ -10,7 +10,7 @@ MODULE ?= information
 unexport PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve site test lab notebooks bench gpu mutants lint clean environment
+.PHONY: help serve site test lab notebooks starters bench gpu mutants lint clean environment
 
 help:
 	@echo "make serve      build the book and serve it on this machine (PORT=8000)"
@@ -18,6 +18,7 @@ help:
 	@echo "make lab        open the pages as notebooks in JupyterLab"
 	@echo "make site       build the book into _build/html"
 	@echo "make notebooks  write the pages as plain notebooks into _build/notebooks"
+	@echo "make starters   write the starter notebooks that come with the library, after a change of exercises"
 	@echo "make bench      measure the book's own times, and the library against torch"
 	@echo "make gpu        run the library's tests and benchmarks on the GPU"
 	@echo "make mutants    seed faults into a module and count those the tests find (MODULE=information)"
@@ -29,6 +30,9 @@ serve: environment
 
 site: environment
 	@$(BOOK) build
+
+starters: environment
+	@$(BOOK) starters
 
 test: environment
 	@$(BOOK) test

@@ -233,12 +233,12 @@ class ModuleList(SphinxDirective):
         registers.remember(self.env, "reference")
         lines = ["| module | what it holds |", "|:--|:--|"]
         for docname in pages.toc_documents(root):
-            found = re.search(r"^```\{api\} (\S+)", (root / f"{docname}.md").read_text(encoding="utf-8"), re.MULTILINE)
-            if found:
-                path = module_path(root, found[1])
+            text = (root / f"{docname}.md").read_text(encoding="utf-8")
+            for module in re.findall(r"^```\{api\} (\S+)", text, re.MULTILINE):
+                path = module_path(root, module)
                 self.env.note_dependency(str(path))
-                text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-                lines.append(f"| {{api}}`{found[1]}` | {plain(text.split(chr(10) * 2)[0])} |")
+                said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+                lines.append(f"| {{api}}`{module}` | {plain(said.split(chr(10) * 2)[0])} |")
         box = nodes.container()
         self.state.nested_parse(StringList(lines, source="module-list"), self.content_offset, box)
         return [box]

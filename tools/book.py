@@ -6,6 +6,7 @@ Run as `python tools/book.py COMMAND`; the Makefile's targets do, inside the boo
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -69,13 +70,28 @@ def notebooks() -> None:
     print(f"The notebooks are in {_shown(build_folder(ROOT) / 'notebooks')}.")
 
 
+def starters() -> None:
+    """Write the starter notebooks that come with the library, from the exercise pages."""
+    from chainrule.grading.release import STARTERS, make_starter
+
+    build()
+    for path in sorted((ROOT / "exercises").glob("*.md")):
+        notebook = build_folder(ROOT) / "notebooks" / "exercises" / f"{path.stem}.ipynb"
+        text = make_starter(json.loads(notebook.read_text(encoding="utf-8")))
+        STARTERS.mkdir(exist_ok=True)
+        (STARTERS / notebook.name).write_text(text, encoding="utf-8")
+    print(f"The starters are in {_shown(STARTERS)}; commit them.")
+
+
 def test() -> None:
     """Build everything and run the whole test suite."""
     from tools.browser import BrowserError, ensure_browser
+    from tools.system import ProgramError, ensure_programs
 
     try:
         ensure_browser()
-    except BrowserError as error:
+        ensure_programs()
+    except (BrowserError, ProgramError) as error:
         raise BuildError(str(error)) from error
     build()
     # In place of this program: pytest's closing line is the last one, and its exit code is ours.
@@ -133,7 +149,7 @@ def _shown(path: Path) -> str:
 
 
 COMMANDS: dict[str, Callable[[], None]] = {
-    command.__name__: command for command in (execute, build, serve, notebooks, test, gpu, bench, lab)
+    command.__name__: command for command in (execute, build, serve, notebooks, starters, test, gpu, bench, lab)
 }
 
 

@@ -62,14 +62,14 @@ def ensure_browser() -> Path:
 
 def install_command() -> list[str]:
     """Return the command that installs a browser here without asking anything."""
-    if _is_debian() and os.geteuid() == 0:
+    if is_debian() and os.geteuid() == 0:
         return ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
     return [sys.executable, "-m", "playwright", "install", "chromium"]
 
 
 def manual_command() -> str:
     """Return the one command for a person to run where the automatic way failed."""
-    if _is_debian():
+    if is_debian():
         return "sudo apt-get install chromium"
     if platform.system() == "Linux":
         # Libraries of the system that the browser needs are what is missing then.
@@ -77,7 +77,7 @@ def manual_command() -> str:
     return f"{sys.executable} -m playwright install chromium"
 
 
-def _is_debian() -> bool:
+def is_debian() -> bool:
     """Say whether this is Debian itself: Ubuntu's package of the name is an empty one that points to snap."""
     release = Path("/etc/os-release")
     return release.is_file() and "ID=debian" in release.read_text(encoding="utf-8").splitlines()

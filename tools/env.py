@@ -208,7 +208,7 @@ def install(root, venv, log_path):
     command = [venv_python(venv), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     # --no-compile: Python compiles what it imports, on all cores; pip would take half a minute for everything, on one.
     command += ["--progress-bar", "off", "--no-compile"]
-    command += ["--constraint", constraints, "--editable", root + "[book,test]"]
+    command += ["--constraint", constraints, "--editable", root + "[book,test,grading]"]
     environment = dict(os.environ, PYTHONUNBUFFERED="1")
     progress = Progress(total)
     lines = []

@@ -116,7 +116,7 @@ def tiny(tmp_path: Path) -> Path:
     (root / "constraints.txt").write_text("setuptools==84.2.1\n")
     (root / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["setuptools>=77"]\nbuild-backend = "setuptools.build_meta"\n'
-        '[project]\nname = "tiny"\nversion = "1"\n[project.optional-dependencies]\nbook = []\ntest = []\n'
+        '[project]\nname = "tiny"\nversion = "1"\n[project.optional-dependencies]\nbook = []\ntest = []\ngrading = []\n'
         "[tool.setuptools]\npy-modules = []\n"
     )
     return root
@@ -197,7 +197,7 @@ def test_every_package_is_pinned_and_nothing_local_is_named() -> None:
     assert "torch==2.13.0" in pins
     pinned = {re.split("==", pin)[0].lower().replace("_", "-") for pin in pins}
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *extras["book"], *extras["test"]]
+    wanted = [*PROJECT["project"]["dependencies"], *extras["book"], *extras["test"], *extras["grading"]]
     assert {re.split(r"[<>=!~\[]", name)[0].lower() for name in wanted} <= pinned
 
 
@@ -206,7 +206,7 @@ def test_whatever_these_packages_need_is_pinned_at_the_version_that_is_installed
     pinned = [line.split("==") for line in lines if "==" in line]
     pins = {canonicalize_name(name): version for name, version in pinned}
     extras = PROJECT["project"]["optional-dependencies"]
-    waiting = [Requirement(text) for text in (*PROJECT["project"]["dependencies"], *extras["book"], *extras["test"])]
+    waiting = [Requirement(text) for text in (*PROJECT["project"]["dependencies"], *extras["book"], *extras["test"], *extras["grading"])]
     seen: dict[str, set[str]] = {}
     while waiting:
         requirement = waiting.pop()

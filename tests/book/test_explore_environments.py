@@ -171,7 +171,7 @@ def static_page(tmp_path_factory) -> Path:
     state = json.dumps(data["manager_state"]).replace("</", r"<\/")
     (folder / "index.html").write_text(
         f"<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>figures</title><link rel=icon href=data:,>"
-        f"<style>{css_variables()}</style></head><body>{scripts}"
+        f"<style>{css_variables()}.jupyter-widgets .fa::before{{content:none!important}}</style></head><body>{scripts}"
         f'<script type="application/vnd.jupyter.widget-state+json">{state}</script>'
         '<script>window.require = {baseUrl: "widgets"}</script>'
         '<script src="widgets/require.js"></script><script src="widgets/embed-amd.js"></script></body></html>',

@@ -47,8 +47,7 @@ def submission_seed(secret: bytes, chapter: str, student: str, digest: str) -> i
 
     Nobody without the secret can know it, and with it the mark can be reproduced.
 
-    .. math:: \text{seed} = \mathrm{HMAC}_{\text{secret}}(\text{chapter}, \text{student}, \text{digest}) \bmod
-    2^{62}
+    .. math:: s = \mathrm{HMAC}_{\text{secret}}(\text{chapter}, \text{student}, \text{digest}) \bmod 2^{62}
 
     >>> submission_seed(b"secret", "none", "ada", "00") == submission_seed(b"other", "none", "ada", "00")
     False

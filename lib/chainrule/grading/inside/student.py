@@ -50,7 +50,7 @@ def block(names: list[str]) -> list[str]:
     This keeps an honest student honest. Code in the same process that sets out to undo it will find a way.
 
     Returns:
-        Files and folders of the blocked modules, for :func:`confine.confine` to cover up.
+        Files and folders of the blocked modules, for ``confine.confine`` to cover up.
     """
     import torch
 

@@ -1,8 +1,9 @@
 """Grading: submissions a second against nbgrader's autograde on the same notebooks, and memory on a large class.
 
-Run `.venv/bin/python benchmarks/grading.py`, with `--full` for a class of 10,000; on Linux, where grading runs. Both graders
-get the same notebooks, the chapter's solutions (which import torch), in the same run; nbgrader's notebooks end with one cell that asserts
-something of each function, which is how it marks. Nothing here is a test: no time is asserted.
+Run `.venv/bin/python benchmarks/grading.py`, with `--full` for a class of 10,000; on Linux, where grading runs. Both
+graders get the same notebooks, the chapter's solutions (which import torch), in the same run; nbgrader's notebooks end
+with one cell that asserts something of each function, which is how it marks. Nothing here is a test: no time is
+asserted.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def resident() -> float:
 
 
 def large_class(folder: Path, count: int, jobs: int) -> list[tuple[str, str, str]]:
-    """Grade many tiny submissions, each its own; the grader's memory after a tenth and at the end, and the gradebook's time."""
+    """Grade many tiny, different submissions: memory after a tenth and at the end, and the gradebook's time."""
     source = folder / "large"
     source.mkdir()
     for number in range(count):

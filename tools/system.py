@@ -1,4 +1,4 @@
-"""Find the programs of the system that the tests of grading use, or install them: bubblewrap, and PostgreSQL's server."""
+"""Find the programs of the system that the tests of grading use, or install them: bubblewrap, PostgreSQL's server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def ensure_programs() -> None:
         missing = missing_packages()
     if missing:
         raise ProgramError(
-            f"The tests of grading need {' and '.join(missing)}: run `{manual_command(missing)}`, then `make test` again."
+            f"The tests of grading need {' and '.join(missing)}: run `{manual_command(missing)}`, "
+            "then `make test` again."
         )
 
 

@@ -206,7 +206,8 @@ def test_whatever_these_packages_need_is_pinned_at_the_version_that_is_installed
     pinned = [line.split("==") for line in lines if "==" in line]
     pins = {canonicalize_name(name): version for name, version in pinned}
     extras = PROJECT["project"]["optional-dependencies"]
-    waiting = [Requirement(text) for text in (*PROJECT["project"]["dependencies"], *extras["book"], *extras["test"], *extras["grading"])]
+    named = (*PROJECT["project"]["dependencies"], *extras["book"], *extras["test"], *extras["grading"])
+    waiting = [Requirement(text) for text in named]
     seen: dict[str, set[str]] = {}
     while waiting:
         requirement = waiting.pop()

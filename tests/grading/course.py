@@ -1,4 +1,4 @@
-"""What the tests of grading share: right answers, notebooks, the command line in a process of its own, and a PostgreSQL server."""
+"""What the tests of grading share: right answers, notebooks, the command line as a process, and a PostgreSQL server."""
 
 import ast
 import contextlib

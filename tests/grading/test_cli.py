@@ -109,7 +109,8 @@ def test_a_zip_is_graded_and_json_is_all_that_is_printed(from_a_zip):
     folder, done = from_a_zip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
-        "students": 3, "mean": pytest.approx((34 + 29) / 3), "maximum": 38.0, "not_graded": 0, "could_not_be_run": 1, "late": 0,
+        "students": 3, "mean": pytest.approx((34 + 29) / 3), "maximum": 38.0,
+        "not_graded": 0, "could_not_be_run": 1, "late": 0,
         "scores": {"Ada Lovelace": 34.0, "evil": 29.0, "Ben": 0.0},
     }  # fmt: skip
     assert "3 notebooks, 0 graded before, 3 to grade." in done.stderr

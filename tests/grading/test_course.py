@@ -1,4 +1,4 @@
-"""A test course: 30 notebooks of every kind, graded from the command line, killed in the middle, resumed and exported."""
+"""A test course: 30 notebooks of every kind, graded on the command line, killed midway, resumed and exported."""
 
 import csv
 import json
@@ -43,9 +43,9 @@ class Anything(float):
 LIES = {name: f"def {name}(*_): return Anything()" for name in ("entropy", "log_sum_exp", "wasted_bits")}
 HANG = "def log_sum_exp(x):\n    while True:\n        pass"
 
-# name -> (content, seconds after the deadline, points by hand). All exercises together are worth 32: box_entropies 2, entropy 3,
-# equal_entropy_pair 3, ternary_code 4, wasted_bits 3, window_divergence 3, break_softmax 3, log_sum_exp 3, weakest_link_loss 4,
-# pixel_entropies 4.
+# name -> (content, seconds after the deadline, points by hand). All exercises together are worth 32: box_entropies 2,
+# entropy 3, equal_entropy_pair 3, ternary_code 4, wasted_bits 3, window_divergence 3, break_softmax 3, log_sum_exp 3,
+# weakest_link_loss 4, pixel_entropies 4.
 ALL = notebook(right())
 FEW = notebook(
     right(

@@ -1,4 +1,4 @@
-"""Marks on their way out: the formats as their readers document them, and no name that becomes a formula or breaks a row."""
+"""Marks on their way out: the formats as documented, and no name that becomes a formula or breaks a row."""
 
 import csv
 import io

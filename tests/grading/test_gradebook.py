@@ -1,4 +1,4 @@
-"""nbgrader's gradebook on SQLite and on a real PostgreSQL: idempotent, several graders at once, marks by hand, the formgrader."""
+"""nbgrader's gradebook on SQLite and a real PostgreSQL: idempotent, many graders at once, marks by hand, formgrader."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The run: hidden inputs from the secret, a journal that survives anything, workers that may die, and a cluster of them."""
+"""The run: hidden inputs from the secret, a journal that survives anything, workers that may die, a cluster."""
 
 import json
 import multiprocessing
@@ -263,7 +263,8 @@ def classify(points, labels, questions):
     return layer(questions).argmax(1)
 """
 CHEATS = {
-    "constant": "import torch\ndef classify(points, labels, questions): return torch.zeros(len(questions), dtype=torch.int64)",
+    "constant": "import torch\n"
+    "def classify(points, labels, questions): return torch.zeros(len(questions), dtype=torch.int64)",
     "training labels": "def classify(points, labels, questions): return labels[:len(questions)]",
     "wrong length": "def classify(points, labels, questions): return labels",
     "looking for the labels": """

@@ -1,7 +1,8 @@
 """The command line: ``chainrule grade``, ``chainrule export`` and ``chainrule release``.
 
-Exit codes: 0 all is well; 1 some submissions got no mark because the machine failed, run again; 2 the call or the settings are
-wrong; 3 the sandbox cannot be had here. A submission that is broken or hostile is no failure: it gets its mark, and a sentence.
+Exit codes: 0 all is well; 1 some submissions got no mark because the machine failed, run again; 2 the call or the
+settings are wrong; 3 the sandbox cannot be had here. A submission that is broken or hostile is no failure: it gets its
+mark, and a sentence.
 """
 
 import argparse
@@ -32,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     grade = commands.add_parser(
         "grade",
         help="grade a folder, a zip or an LMS export of notebooks",
-        description="Grade submissions in a sandbox. May be stopped at any time: run again, it goes on with what is missing, new or changed.",
+        description="Grade submissions in a sandbox. May be stopped at any time: run again, it goes on with what is "
+        "missing, new or changed.",
     )
     grade.add_argument(
         "submissions",
@@ -247,7 +249,8 @@ def _export(options: argparse.Namespace) -> int:
     missing = len(journal.missing(sheet, submissions))
     if missing:
         raise ValueError(
-            f"{missing} of {len(submissions)} notebooks have no mark under these settings yet: run `chainrule grade` first"
+            f"{missing} of {len(submissions)} notebooks have no mark under these settings yet: "
+            "run `chainrule grade` first"
         )
     gradebook.record(
         journal.counted(sheet, submissions), sheet, database

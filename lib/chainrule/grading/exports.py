@@ -1,4 +1,4 @@
-"""Marks on their way out: CSV, Gradescope, Canvas, Moodle and LTI. A name can neither become a formula nor break a row."""
+"""Marks on their way out: CSV, Gradescope, Canvas, Moodle and LTI. No name can become a formula or break a row."""
 
 import csv
 import html
@@ -53,8 +53,8 @@ def marks_csv(results: Iterable[Graded]) -> Iterator[str]:
 def canvas_csv(results: Iterable[Graded], assignment: str) -> Iterator[str]:
     """Canvas's gradebook format: a row a student, and the points possible in the second row.
 
-    Canvas finds its students by the ID that stands in the names of the files it exports; of files that came another way it
-    finds them by their login.
+    Canvas finds its students by the ID that stands in the names of the files it exports; of files that came another
+    way it finds them by their login.
     """
     for number, graded in enumerate(results):
         if number == 0:

@@ -1,7 +1,7 @@
 """Feedback for a student: one HTML file that needs nothing else, safe against whatever a submission wrote or printed.
 
-Everything that comes from a submission is escaped, there is no script in the file, and a content security policy in its head
-forbids any that should slip in.
+Everything that comes from a submission is escaped, there is no script in the file, and a content security policy in its
+head forbids any that should slip in.
 """
 
 import html
@@ -19,10 +19,13 @@ __all__ = ["feedback_html", "file_name", "write_atomically", "write_feedback"]
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --paper: #ffffff; --soft: #f3f4f6; --line: #8b929a; --good: #0b6b4f; --bad: #a33b00; --link: #0a58a6 }
+:root { color-scheme: light dark; --ink: #1f2328; --paper: #ffffff; --soft: #f3f4f6; --line: #8b929a; \
+--good: #0b6b4f; --bad: #a33b00; --link: #0a58a6 }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --paper: #16181c; --soft: #23262c; --line: #8b929a; --good: #4fc7a0; --bad: #ff9c66; --link: #7cb7ff } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
+  :root { --ink: #e6e6e6; --paper: #16181c; --soft: #23262c; --line: #8b929a; \
+--good: #4fc7a0; --bad: #ff9c66; --link: #7cb7ff } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); \
+max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 0 }
 section { border-left: .3rem solid var(--bad); background: var(--soft); padding: .7rem 1rem; margin: 1rem 0 }
 section.full { border-color: var(--good) }
@@ -45,7 +48,7 @@ def printable(text: str) -> str:
 
 
 def safe(text: str) -> str:
-    """Text that may stand anywhere in the HTML: escaped, and without characters that cannot be seen or that turn text around.
+    """Text that may stand anywhere in the HTML: escaped, no characters that cannot be seen or that turn text around.
 
     >>> safe("<script>alert('hi')</script>")
     '&lt;script&gt;alert(&#x27;hi&#x27;)&lt;/script&gt;'
@@ -100,7 +103,8 @@ def feedback_html(graded: Graded, site: str) -> str:
     if graded.penalty:
         late = graded.late_seconds / 3600
         lines.append(
-            f"<p>It came {late:.1f} hours after the deadline, which costs {100 * graded.penalty:.0f} percent of the marks.</p>"
+            f"<p>It came {late:.1f} hours after the deadline, "
+            f"which costs {100 * graded.penalty:.0f} percent of the marks.</p>"
         )
     if graded.problems:
         lines.append("<h2>About the notebook as a whole</h2><ul>")
@@ -109,8 +113,8 @@ def feedback_html(graded: Graded, site: str) -> str:
     if graded.printed:
         lines.append(f"<h2>What the notebook printed</h2><pre tabindex='0'>{safe(graded.printed)}</pre>")
     lines.append(
-        f"<p>The inputs were drawn for this submission alone (seed {graded.seed}); with the course's records the mark can be "
-        "reproduced. If you think it is wrong, name the exercise and the seed.</p></main></body></html>"
+        f"<p>The inputs were drawn for this submission alone (seed {graded.seed}); with the course's records the mark "
+        "can be reproduced. If you think it is wrong, name the exercise and the seed.</p></main></body></html>"
     )
     return "\n".join(lines) + "\n"
 
@@ -127,7 +131,10 @@ def file_name(student: str) -> str:
 
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write a file, given whole or in parts, so that a reader sees the old one or the new one, never a piece; only its owner may read it."""
+    """Write a file, given whole or in parts, so that a reader sees the old one or the new one, never a piece.
+
+    Only its owner may read it.
+    """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="") as file:

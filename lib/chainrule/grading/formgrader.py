@@ -1,7 +1,7 @@
 """Answers in words, for a person to mark: nbgrader's course folder, so that its formgrader opens every submission.
 
-A notebook is rebuilt from its sources alone, never run, and its text is made harmless first: the formgrader shows Markdown with whatever
-HTML stands in it, on the pages of the very server that may run code for the lecturer.
+A notebook is rebuilt from its sources alone, never run, and its text is made harmless first: the formgrader shows
+Markdown with whatever HTML stands in it, on the pages of the very server that may run code for the lecturer.
 """
 
 import ast
@@ -19,9 +19,13 @@ from chainrule.grading.submission import Submission
 __all__ = ["harmless", "write_course"]
 
 LONGEST_CELL = 50_000  # characters
-POWERFUL_TEX = r"\\(href|url|require|style|class|cssId|data|def|let|newcommand|renewcommand|newenvironment|mmlToken|html\w*|unicode)(?![A-Za-z])"
+POWERFUL_TEX = (
+    r"\\(href|url|require|style|class|cssId|data|def|let|newcommand|renewcommand|newenvironment|mmlToken|html\w*|unicode)"
+    r"(?![A-Za-z])"
+)
 
-CONFIG = """# Written by `chainrule grade`; `jupyter lab` in the folder above opens nbgrader's formgrader on these submissions.
+CONFIG = """\
+# Written by `chainrule grade`; `jupyter lab` in the folder above opens nbgrader's formgrader on these submissions.
 import os
 
 c = get_config()  # noqa: F821
@@ -32,7 +36,7 @@ c.HTMLExporter.sanitize_html = True
 
 
 def harmless(text: str) -> str:
-    """Markdown without HTML, pictures, links behind words, and the commands of formulas that can do more than set formulas.
+    """Markdown without HTML, pictures, links behind words, and commands of formulas that can do more than set them.
 
     A blank keeps each of them from being what it was, so that everything can still be read.
 
@@ -84,7 +88,7 @@ def _labels(cell: dict) -> list[str]:
 
 
 def _rebuilt(data: bytes, sheet: Sheet) -> str:
-    """A student's notebook with nbgrader's metadata and nothing but sources; for one that cannot be read, empty answers."""
+    """A student's notebook with nbgrader's metadata and only sources; for one that cannot be read, empty answers."""
     try:
         given = json.loads(data.decode("utf-8-sig"))["cells"]
         given = [cell for cell in given if isinstance(cell, dict)]

@@ -1,8 +1,8 @@
 """The gradebook is nbgrader's own, so that its formgrader and its exporters work on our marks.
 
-A SQLite file by default, PostgreSQL by URL. All marks of a student are written in one transaction; writing them again changes nothing,
-and a mark that a person gave by hand (``manual_score``) is never touched. Two graders may write at once: whoever comes second
-finds the first one's rows and updates them.
+A SQLite file by default, PostgreSQL by URL. All marks of a student are written in one transaction; writing them again
+changes nothing, and a mark that a person gave by hand (``manual_score``) is never touched. Two graders may write at
+once: whoever comes second finds the first one's rows and updates them.
 """
 
 import os
@@ -73,7 +73,7 @@ def _patiently(book, work: Callable[[], T]) -> T:
 
 @contextmanager
 def _own_programs_on_path() -> Iterator[None]:
-    """Let nbgrader find `alembic`, which it starts by name when it makes its tables, without an activated environment."""
+    """Let nbgrader find `alembic`, which it starts by name to make its tables, without an activated environment."""
     before = os.environ.get("PATH", "")
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
     try:
@@ -101,7 +101,8 @@ def open_gradebook(database: str | Path, course: str = "default_course"):
                 f"the gradebook {database} needs the package {error.name}: `pip install {error.name}`"
             ) from None
         except SQLAlchemyError as error:
-            # Two graders that make the tables at the same moment get in each other's way once; then the tables are there.
+            # Two graders that make the tables at the same moment get in each other's way once; then the tables are
+            # there.
             already = (
                 "already exists" in str(error)
                 or "UNIQUE" in str(error)
@@ -145,7 +146,7 @@ def record(
 
 @dataclass(frozen=True)
 class _Cells:
-    """The identifiers of an assignment's rows: its own, its notebook's, and by name those of what is graded and commented."""
+    """Identifiers of an assignment's rows: its own, its notebook's, by name those of what is graded and commented."""
 
     assignment: str
     notebook: str
@@ -187,7 +188,7 @@ def _naive(seconds: float) -> datetime:
 
 
 def _students(book, cells: _Cells, batch: list[Graded], by_hand: dict[str, float]) -> None:
-    """Write the rows of some students in one transaction; rows that are there are kept, and only our own columns change."""
+    """Write the rows of some students in one transaction; rows that are there are kept, only our own columns change."""
     from nbgrader.api import Comment, Grade, Student, SubmittedAssignment, SubmittedNotebook, new_uuid
 
     database = book.db
@@ -271,7 +272,10 @@ def _insert(database, table, rows: list[dict]) -> None:
 
 
 def read_marks(database: str | Path, assignment: str) -> dict[str, float]:
-    """Student's name in the gradebook -> score as nbgrader sees it, marks by hand included, the penalty for lateness taken off."""
+    """Student's name in the gradebook -> score as nbgrader sees it.
+
+    Marks by hand are included, the penalty for lateness is taken off.
+    """
     with closing(open_gradebook(database)) as book:
         penalties = _penalties(book, assignment)
         rows = book.submission_dicts(assignment)
@@ -290,7 +294,10 @@ def _penalties(book, assignment: str) -> dict[str, float]:
 
 
 def with_marks_by_hand(results: Iterable[Graded], sheet: Sheet, database: str | Path) -> Iterator[Graded]:
-    """The same results with what people have changed or added in the gradebook; their penalty takes off the same share."""
+    """The same results with what people have changed or added in the gradebook.
+
+    Their penalty takes off the same share.
+    """
     from nbgrader.api import Assignment, BaseCell, Grade, SubmittedAssignment, SubmittedNotebook
 
     query = select(

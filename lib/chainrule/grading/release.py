@@ -1,7 +1,7 @@
 """The students' package of a chapter: the starter notebook and a page on how to work and hand in. Nothing else goes in.
 
-The starter comes with the library, in ``starters/<chapter>.ipynb``; no folder is searched and nothing is copied that lies beside, so no
-solution can slip in.
+The starter comes with the library, in ``starters/<chapter>.ipynb``; no folder is searched and nothing is copied that
+lies beside, so no solution can slip in.
 """
 
 import json
@@ -23,8 +23,10 @@ README = """# {title}
 
 ## Work
 
-Open `{chapter}.ipynb` in JupyterLab (`pip install chainrule jupyterlab`, then `jupyter lab`) or upload it to Colab; its first cell installs
-the book's library where it is missing. Complete each function in place and run the cell `check(...)` below it: it says at once whether the
+Open `{chapter}.ipynb` in JupyterLab (`pip install chainrule jupyterlab`, then `jupyter lab`) or upload it to Colab; \
+its first cell installs
+the book's library where it is missing. Complete each function in place and run the cell `check(...)` below it: \
+it says at once whether the
 function is right and, if it is not, why. Leave the functions' names as they are. We may add cells.
 
 ## Hand in
@@ -34,9 +36,12 @@ Restart the kernel, run all cells, save, and hand in this one notebook. {deadlin
 ## How it is marked
 
 The notebook runs from top to bottom on a machine without network, where only torch, numpy and Python's own library are
-installed. Then each function is called with inputs of the kind that `check` uses, drawn for each submission anew, and what it returns is
-compared with the right answer. Each input that comes out right earns its part of the points, so a function that is right for some inputs
-earns some of them. A cell that fails costs nothing by itself. The book's own functions that answer an exercise are blocked meanwhile.
+installed. Then each function is called with inputs of the kind that `check` uses, drawn for each submission anew, \
+and what it returns is
+compared with the right answer. Each input that comes out right earns its part of the points, \
+so a function that is right for some inputs
+earns some of them. A cell that fails costs nothing by itself. \
+The book's own functions that answer an exercise are blocked meanwhile.
 """
 
 IN_WORDS = """**In words: {name}** ({points:g} points)

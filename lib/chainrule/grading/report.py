@@ -1,4 +1,4 @@
-"""What a lecturer reads after a run: a table, a summary, and the distribution of marks, as text and as a page of HTML."""
+"""What a lecturer reads after a run: a table, a summary, and the distribution of marks, as text and as HTML."""
 
 import html
 import re
@@ -116,11 +116,15 @@ def report_html(summary: Summary, chapter: str) -> str:
         + "table { border-collapse: collapse } td, th { border: 1px solid var(--line); padding: .2rem .5rem }"
     )
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>Marks: {html.escape(chapter)}</title><style>{style}</style></head><body><main><h1>Marks: {html.escape(chapter)}</h1>"
-        f"<p>{summary.students} students, mean {summary.mean:.2f} of {summary.maximum:g} points; {summary.ungradable} could not be run, "
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>Marks: {html.escape(chapter)}</title><style>{style}</style></head><body><main>"
+        f"<h1>Marks: {html.escape(chapter)}</h1>"
+        f"<p>{summary.students} students, mean {summary.mean:.2f} of {summary.maximum:g} points; "
+        f"{summary.ungradable} could not be run, "
         f"{summary.late} lost marks for lateness.</p>"
-        f'<div role="img" aria-label="Two bar charts: how many students reached which share of the points, and the mean share for each exercise; the same numbers stand in the table of marks">'
+        '<div role="img" aria-label="Two bar charts: how many students reached which share of the points, '
+        'and the mean share for each exercise; the same numbers stand in the table of marks">'
         f"{svg}</div>"
         f"<table><thead><tr><th>student</th><th>score</th><th>of</th><th>remark</th></tr></thead><tbody>{rows}</tbody></table>"
         "</main></body></html>\n"

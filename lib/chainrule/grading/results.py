@@ -18,7 +18,8 @@ class ExerciseResult:
         earned: what this submission earned, from 0 to points
         right: how many of its inputs gave the right answer
         cases: how many inputs there were
-        sentence: what is wrong with the first public input that failed, or with a hidden one in words that do not show it
+        sentence: what is wrong with the first public input that failed, or with a hidden one in words that do not show
+            it
         inputs: that input as text; empty for a hidden one
         returned: what came back, as text; empty for a hidden one
         expected: what should have come back, as text; empty for a hidden one, or where many answers are right

@@ -1,8 +1,9 @@
 """Grading a class: many submissions over a pool of pre-warmed sandboxes, each result kept the moment it is there.
 
-The journal is one SQLite file with one transaction a result, so a run may be killed at any point: the next one grades what is
-missing or changed, and nothing twice. A result is found again by student, file content, and a fingerprint of everything that
-it depends on. Over several machines the same function runs on the workers of a dask.distributed cluster.
+The journal is one SQLite file with one transaction a result, so a run may be killed at any point: the next one grades
+what is missing or changed, and nothing twice. A result is found again by student, file content, and a fingerprint of
+everything that it depends on. Over several machines the same function runs on the workers of a dask.distributed
+cluster.
 """
 
 import ctypes
@@ -192,8 +193,8 @@ class Journal:
         self._writer: sqlite3.Connection | None = None
         with closing(self._connect()) as database, database:
             database.execute(
-                "CREATE TABLE IF NOT EXISTS graded (student TEXT, file TEXT, digest TEXT, late REAL, fingerprint TEXT, record TEXT,"
-                " PRIMARY KEY (student, file, digest, late, fingerprint))"
+                "CREATE TABLE IF NOT EXISTS graded (student TEXT, file TEXT, digest TEXT, late REAL,"
+                " fingerprint TEXT, record TEXT, PRIMARY KEY (student, file, digest, late, fingerprint))"
             )
 
     def _connect(self) -> sqlite3.Connection:
@@ -225,7 +226,10 @@ class Journal:
             )
 
     def counted(self, sheet: Sheet, submissions: list[Submission]) -> Iterator[Graded]:
-        """For each student the attempt that counts, in the order of the students; one at a time, so that a large class fits."""
+        """For each student the attempt that counts, in the order of the students.
+
+        One at a time, so that a large class fits.
+        """
         attempts: dict[str, list[Submission]] = {}
         for one in submissions:
             attempts.setdefault(one.student, []).append(one)
@@ -264,7 +268,8 @@ def grade_class(
         report: called after each submission with its result, or with None and the reason why there is none
 
     Returns:
-        How many submissions could not be graded because the sandbox or its workers failed; they are graded by the next run.
+        How many submissions could not be graded because the sandbox or its workers failed; they are graded by the next
+        run.
 
     Raises:
         SandboxUnavailable: before anything is graded, where this machine is to grade and has no sandbox.
@@ -336,7 +341,7 @@ def _pool(
 
 
 def _prepare(grader: int) -> None:
-    """What a worker process does first: share the cores with the others, and end when the grader ends, however that happens."""
+    """What a worker process does first: share the cores with the others, and end when the grader ends, in any way."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader decides what a key pressed in its terminal means
     if sys.platform == "linux":

@@ -60,7 +60,10 @@ class Settings:
     seconds_per_exercise: float = 10.0
 
     def late_seconds(self, submitted: float | None, marked_late: bool = False) -> float:
-        """How long after the deadline a submission came; a name that says late counts as a second where no clock says more."""
+        """How long after the deadline a submission came.
+
+        A name that says late counts as a second where no clock says more.
+        """
         late = max(0.0, submitted - self.deadline) if submitted is not None and self.deadline is not None else 0.0
         return late or (1.0 if marked_late else 0.0)
 
@@ -152,7 +155,8 @@ def read_settings(path: Path | None, names: list[str]) -> Settings:
     allowed = {one.name for one in fields(Limits)}
     if set(limits) - allowed:
         raise ValueError(
-            f"settings: expected limits among {', '.join(sorted(allowed))}, got {', '.join(sorted(set(limits) - allowed))}"
+            f"settings: expected limits among {', '.join(sorted(allowed))}, "
+            f"got {', '.join(sorted(set(limits) - allowed))}"
         )
     for name, value in limits.items():
         limits[name] = _number(name, value, 1, 1e12) if name == "seconds" else int(_number(name, value, 1, 1e12))

@@ -158,7 +158,8 @@ def test_pages_are_light(visit, address):
     for page in [ENTROPY, *PAGES]:
         seen.requests.clear()
         seen.open(page)
-        if first_with_widgets:  # their scripts come when the browser is idle, and must not be counted with the next page
+        if first_with_widgets:
+            # Their scripts come when the browser is idle, and must not be counted with the next page.
             seen.page.locator(".widget-place").first.scroll_into_view_if_needed()
             seen.page.locator(".jupyter-widgets [role=img]:visible").first.wait_for()
         new = {url: size for url, size in _weights(seen.requests, address).items() if url not in known}

@@ -89,7 +89,7 @@ def test_a_missing_package_is_named(tmp_path, capsys, monkeypatch):
     (tmp_path / "in" / "ada.ipynb").write_text("{}")
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert cli.main(call(tmp_path)) == 2
-    assert "pip install 'chainrule[grading]'" in capsys.readouterr().err
+    assert "pip install '.[grading]'" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

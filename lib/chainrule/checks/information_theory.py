@@ -591,6 +591,8 @@ weakest_link_loss = Exercise(
     forbidden=(
         "chainrule.likelihood",
         "torch.autograd.grad",
+        "torch.autograd.functional",
+        "torch.autograd.forward_ad",
         "torch.autograd.backward",
         "torch.Tensor.backward",
         "torch.func",

@@ -37,7 +37,7 @@ def sample_photograph() -> Float[Tensor, "300 256"]:
     if not path.is_file():
         raise FileNotFoundError(
             "expected the photograph grace_hopper.jpg in matplotlib's sample data, but this matplotlib was installed "
-            "without it; install matplotlib from PyPI with: pip install --force-reinstall matplotlib"
+            "without it; install it again with: pip install --force-reinstall matplotlib"
         )
     with path.open("rb") as stream, Image.open(stream) as image:
         grey = torch.from_numpy(np.asarray(image.convert("L"), dtype=np.float32))  # (600, 512), 0 to 255

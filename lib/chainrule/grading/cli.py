@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except ModuleNotFoundError as error:
         print(
-            f"chainrule: grading needs the package {error.name}: run `pip install 'chainrule[grading]'`",
+            f"chainrule: grading needs the package {error.name}: run `pip install '.[grading]'` in a clone of the book",
             file=sys.stderr,
         )
         return 2

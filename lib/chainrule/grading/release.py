@@ -23,7 +23,7 @@ README = """# {title}
 
 ## Work
 
-Open `{chapter}.ipynb` in JupyterLab (`pip install chainrule jupyterlab`, then `jupyter lab`) or upload it to Colab; \
+Open `{chapter}.ipynb` in JupyterLab (`pip install jupyterlab`, then `jupyter lab`) or upload it to Colab; \
 its first cell installs
 the book's library where it is missing. Complete each function in place and run the cell `check(...)` below it: \
 it says at once whether the

@@ -34,7 +34,9 @@ def documented(module):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_run(name):
+def test_examples_in_docstrings_run(name, monkeypatch):
+    if name.startswith("chainrule.grading.inside."):  # scripts of the sandbox, which find each other in their folder
+        monkeypatch.syspath_prepend(str(LIBRARY / "grading" / "inside"))
     module = importlib.import_module(name)
     runner = doctest.DocTestRunner(verbose=False)
     report = []

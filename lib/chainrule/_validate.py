@@ -65,6 +65,8 @@ def check_same_outcomes(p: Tensor, q: Tensor) -> None:
     """Raise ValueError unless ``p`` and ``q`` have the same outcomes and batch shapes that broadcast."""
     if p.shape[-1] != q.shape[-1]:
         raise ValueError(f"expected p and q over the same outcomes, got {p.shape[-1]} and {q.shape[-1]}")
+    if p.dim() == 1 or q.dim() == 1 or p.shape == q.shape:
+        return  # the common cases; torch's own check is slow, and imports a computer algebra system at its first call
     try:
         torch.broadcast_shapes(p.shape, q.shape)
     except RuntimeError:

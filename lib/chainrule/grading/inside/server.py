@@ -14,6 +14,7 @@ its argument.
 
 import base64
 import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -28,8 +29,8 @@ sys.path[:0] = ["/sandbox/inside", "/sandbox/site"]
 
 import inert  # noqa: E402
 import student  # noqa: E402
-from confine import confine, enter_namespaces  # noqa: E402
-from wire import receive, send  # noqa: E402
+from confine import confine, enter_namespaces, libc  # noqa: E402
+from wire import decode, encode, receive, send  # noqa: E402
 
 RESULT = 3  # the file descriptor on which the student's process answers
 READY = 4  # the one on which it says, before any code of the student runs, that all walls stand
@@ -164,18 +165,49 @@ def _become_student(
     os._exit(0)
 
 
+def _warm_up() -> None:
+    """Do once, before any fork, what Python and torch set up at its first use: modules, tables, caches.
+
+    Nothing here may start a thread, which no fork takes along: no derivatives, that is.
+    """
+    import random
+
+    import numpy
+    import torch
+
+    student.seed_generators(0)
+    random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    x = decode(encode(torch.randn(8, 8, dtype=torch.float64)))
+    for y in (x, x.float()):
+        y = torch.logsumexp(y @ y, 0).exp().log().clamp(min=0).softmax(-1)
+        y = torch.special.xlogy(y, y).sum(-1) + torch.where(y > 0, y, 0).mean()
+        encode((float(y.max()), y.tolist(), y.numpy(), "text", int(y.argmax())))
+    exec(compile("from math import log\ndef f(x):\n    return [log(1 + x)]\nf(1)", "<cell>", "exec"), {})
+
+
+def _collapse_memory() -> None:
+    """Put what torch allocated into large pages, where the kernel can: a fork then copies a tenth of the page table."""
+    size, collapse = 2 << 20, 25  # of a large page on x86-64 and aarch64; MADV_COLLAPSE
+    with open("/proc/self/maps") as file:
+        mappings = [line.split() for line in file]
+    for bounds, access, _, _, inode, *_ in mappings:
+        if access == "rw-p" and inode == "0":
+            start, end = (int(bound, 16) for bound in bounds.split("-"))
+            first, last = -(-start // size) * size, end // size * size
+            if first < last:  # a kernel that cannot says so, and all goes on in small pages
+                libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), collapse)
+
+
 def serve(outside: socket.socket) -> None:
     """Import what exercises use, block what would answer them, and fork a warden for each job that arrives."""
-    import numpy  # noqa: F401
     import torch
 
     inert.install()
     torch.set_num_threads(1)
-    torch.logsumexp(
-        torch.randn(8, 8) @ torch.randn(8, 8), 0
-    )  # what torch sets up at its first use, it sets up here, once
+    _warm_up()
     hidden = student.block(receive(outside)["forbidden"])
     gc.freeze()  # a collection in a forked process would touch, and so copy, every page that holds an object
+    _collapse_memory()
     send(outside, {"ready": True})
     while True:
         select.select([outside], [], [])

@@ -16,7 +16,7 @@ import warnings
 
 from wire import decode, encode, frame
 
-__all__ = ["block", "run"]
+__all__ = ["block", "run", "seed_generators"]
 
 # Where torch keeps functions that are operators of the same name, and often methods of tensors too.
 OPERATORS = ("torch", "torch.special", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.functional")
@@ -160,6 +160,16 @@ def _code(source: str, name: str):
             raise problem from None
 
 
+def seed_generators(seed: int) -> None:
+    """Seed every generator of random numbers that a submission can use without making its own."""
+    import random
+
+    import numpy
+    import torch
+
+    random.seed(seed), numpy.random.seed(seed % 2**32), torch.manual_seed(seed)
+
+
 def run(job: dict, pipe) -> None:
     """Run the cells of the notebook, then the exercises in a further process, and say what came back."""
     import random
@@ -169,7 +179,7 @@ def run(job: dict, pipe) -> None:
 
     limits = job["limits"]
     sys.stdout.reconfigure(line_buffering=True)  # the process may be ended before it could flush
-    random.seed(job["seed"]), numpy.random.seed(job["seed"] % 2**32), torch.manual_seed(job["seed"])
+    seed_generators(job["seed"])
     space = {"__name__": "__main__", "__builtins__": __builtins__}
     for index, source in enumerate(job["cells"], start=1):
         try:

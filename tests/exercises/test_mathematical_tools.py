@@ -1,7 +1,5 @@
 """The exercises on mathematical tools: wrong answers get the sentence that teaches, right ones pass in any form."""
 
-import math
-
 import pytest
 import torch
 
@@ -33,6 +31,12 @@ def largest_sizes(a, b):
     return [max(pair) for pair in zip([1] * (n - len(a)) + a, [1] * (n - len(b)) + b, strict=True)]
 
 
+def equal_sizes(a, b):
+    n = max(len(a), len(b))
+    a, b = [1] * (n - len(a)) + a, [1] * (n - len(b)) + b
+    return a if a == b else [-1]
+
+
 RIGHT = {
     "broadcast_shape": [broadcast_shape, lambda a, b: tuple(float(size) for size in broadcast_shape(a, b))],
 }
@@ -42,7 +46,7 @@ WRONG = {
     "broadcast_shape": [
         (broadcast_from_the_left, "compared from the right"),
         (largest_sizes, "Else the sum is an error"),
-        (lambda a, b: a if a == b else [-1], "An axis of size 1 fits every size"),
+        (equal_sizes, "An axis of size 1 fits every size"),
         (lambda a, b: broadcast_shape(a, b) if len(a) == len(b) else [-1], "The numbers of axes may differ"),
         (lambda a, b: (torch.zeros(a) + torch.zeros(b)).shape if a == b else 0, "should be a list of numbers"),
     ],

@@ -1,7 +1,5 @@
 """The exercises of the chapter on mathematical tools, in the order of its exercise page."""
 
-import math
-
 import torch
 from torch import Tensor
 

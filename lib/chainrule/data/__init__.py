@@ -18,8 +18,8 @@ __all__ = ["digits", "sample_photograph", "sample_photographs"]
 def digits() -> tuple[Float[Tensor, "1797 8 8"], Int64[Tensor, "1797"]]:
     r"""Handwritten digits with their labels, 1797 images of $8\times8$ pixels from scikit-learn's sample data.
 
-    Each pixel counts the ink in a $4\times4$ block of a $32\times32$ scan, so it is a multiple of $\tfrac1{16}$. Thirteen
-    people wrote them, and the images of one writer stand together: in this order they are not independent.
+    Each pixel counts the ink in a $4\times4$ block of a $32\times32$ scan, so it is a multiple of $\tfrac1{16}$.
+    Thirteen people wrote them, and the images of one writer stand together: in this order they are not independent.
 
     Returns:
         The images, ink from 0 (paper) to 1 (black), row first; and their labels, 0 to 9.

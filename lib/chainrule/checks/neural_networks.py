@@ -55,7 +55,8 @@ perceptron_on_and = Exercise(
         ),
         Mistake(
             lambda: [0, 0, -2, 0, 0, -4],
-            "All four rows were used with the weights of the start. The perceptron goes on from the new weights at once.",
+            "All four rows were used with the weights of the start. The perceptron goes on from the new weights at "
+            "once.",
         ),
         Mistake(
             lambda: [-1, -1, 0, -2, -1, 1],

@@ -1,0 +1,161 @@
+"""The exercises on neural networks: wrong answers get the sentence that teaches, right ones pass in any form."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from chainrule.checks import check, exercises, find_exercise
+
+F64 = torch.float64
+
+
+# perceptron_on_and
+
+
+def perceptron_on_and():
+    w, seen = [0, 0, 0], []
+    for _ in range(2):
+        for a, b, y in ((0, 0, -1), (0, 1, -1), (1, 0, -1), (1, 1, 1)):
+            if y * (w[0] * a + w[1] * b + w[2]) <= 0:
+                w = [w[0] + y * a, w[1] + y * b, w[2] + y]
+        seen += w
+    return seen
+
+
+# slow_perceptron
+
+
+def slow_perceptron(num_updates):
+    """The other way round: the short point first, and the long one along a slanted axis."""
+    angle = torch.tensor(0.7, dtype=F64)
+    turn = torch.stack([torch.stack([angle.cos(), angle.sin()]), torch.stack([-angle.sin(), angle.cos()])])
+    return torch.tensor([[-0.5 / num_updates, 2e-3 / num_updates], [0.9, 0.0]], dtype=F64) @ turn
+
+
+# geometric_family
+
+
+def geometric_family(eta):
+    eta = eta.clone().requires_grad_()
+    A = -torch.log(-torch.expm1(eta))
+    (mean,) = torch.autograd.grad(A.sum(), eta, create_graph=True)
+    (variance,) = torch.autograd.grad(mean.sum(), eta)
+    return A.detach(), mean.detach(), variance
+
+
+def geometric(change):
+    return lambda eta: change(*geometric_family(eta))
+
+
+# fit_counts
+
+
+def fit_counts(x, y):
+    w = torch.zeros(x.shape[1], dtype=F64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([w], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss():
+        value = torch.nn.functional.poisson_nll_loss(x @ w, y)
+        (w.grad,) = torch.autograd.grad(value, w)
+        return value
+
+    optimizer.step(loss)
+    return w.detach()
+
+
+def line(x, y):
+    return torch.linalg.lstsq(x, y.unsqueeze(1)).solution.squeeze(1)
+
+
+RIGHT = {
+    "perceptron_on_and": [perceptron_on_and, lambda: torch.tensor([1.0, 1, 0, 2, 1, -1])],
+    "slow_perceptron": [slow_perceptron],
+    "geometric_family": [
+        geometric_family,
+        lambda eta: (-torch.log(-torch.expm1(eta)), 1 / torch.expm1(-eta), 0.25 / torch.sinh(eta / 2) ** 2),
+    ],
+    "fit_counts": [fit_counts],
+}
+
+# Of each wrong answer: the function, and words that the message must hold.
+WRONG = {
+    "perceptron_on_and": [
+        (lambda: [0] * 6, "a score of exactly 0 is a mistake"),
+        (lambda: [0, 0, -2, 0, 0, -4], "used with the weights of the start"),
+        (lambda: [1, 1, 0, 1, 1, 0], "finds mistakes again"),
+        (lambda: [-1, -1, 0, -2, -1, 1], "subtract it if its label is -1"),
+        (lambda: [1, 1, 1, 1, 1, 1], "labels -1 and +1"),
+        (lambda: [1, 1, 0], "has 3 entries, and it should have 6"),
+    ],
+    "slow_perceptron": [
+        (lambda n: torch.tensor([[1, 1e-6], [-1, 1e-6]], dtype=F64), "cancels all but the part"),
+        (lambda n: torch.eye(2), "do not work against each other"),
+        (lambda n: torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), "strictly on one side"),
+        (lambda n: torch.tensor([[1.0, 0.0], [-0.5, 1e-4]]), "short steps undo one long step"),
+        (lambda n: n * slow_perceptron(n), "in the disc of radius 1"),
+        (lambda n: torch.eye(3), "has shape (3, 3), and it should have shape (2, 2)"),
+    ],
+    "geometric_family": [
+        (geometric(lambda A, mean, variance: (-A, mean, variance)), "The sign of A"),
+        (geometric(lambda A, mean, variance: (-A, -mean, -variance)), "change sign too"),
+        (lambda eta: ((q := 1 - eta.exp()).log().neg(), eta.exp() / q, eta.exp() / q**2), "torch.expm1"),
+        (geometric(lambda A, mean, variance: (A, 1 + mean, variance)), "starts at 0"),
+        (geometric(lambda A, mean, variance: (A, mean, mean)), "Poisson family"),
+        (geometric(lambda A, mean, variance: (A, mean, variance**0.5)), "not the standard deviation"),
+        (geometric(lambda A, mean, variance: (A, mean)), "as a tuple, and we got 2 values"),
+    ],
+    "fit_counts": [
+        (line, "the mean must be exp(x @ w)"),
+        (lambda x, y: line(x, torch.log1p(y)), "least squares on log(y + 1)"),
+        (lambda x, y: line(x, y.clamp(min=0.5).log()), "logarithms of the counts"),
+        (lambda x, y: -fit_counts(x, y), "the mean of y grows"),
+        (lambda x, y: line(x, y - 1), "one Newton step"),
+        (lambda x, y: fit_counts(x, y)[:, None], "has shape (1, 1), and it should have shape (1,)"),
+    ],
+}
+
+
+def table(answers):
+    return [pytest.param(name, *entry, id=f"{name}-{i}") for name, rows in answers.items() for i, entry in rows]
+
+
+def test_every_exercise_has_right_answers_and_at_least_three_wrong_ones():
+    names = [exercise.name for exercise in exercises("neural-networks")]
+    assert list(RIGHT) == list(WRONG) == names
+    assert all(len(RIGHT[name]) >= 1 and len(WRONG[name]) >= 3 for name in names)
+
+
+@pytest.mark.parametrize(("name", "answer"), table({n: enumerate((f,) for f in fs) for n, fs in RIGHT.items()}))
+def test_right_answers_pass_whatever_is_drawn(name, answer):
+    for seed in range(10):
+        result = check(answer, name, seed=seed)
+        assert result, result
+
+
+@pytest.mark.parametrize(("name", "answer", "words"), table({n: enumerate(rows) for n, rows in WRONG.items()}))
+def test_wrong_answers_fail_with_the_sentence_that_teaches(name, answer, words):
+    for seed in range(2):
+        result = check(answer, name, seed=seed)
+        assert not result
+        assert words in repr(result), f"{words!r} is not in\n{result}"
+
+
+def test_every_hint_of_every_mistake_is_reached():
+    """A mistake that is hidden behind another one, or that is right by accident, teaches nobody."""
+    for exercise in exercises("neural-networks"):
+        for mistake in exercise.mistakes:
+            result = check(lambda *inputs, m=mistake: m.answer(*inputs), exercise.name, seed=1)
+            assert not result and result.hint == mistake.hint, (exercise.name, mistake.hint, result)
+
+
+def test_the_geometric_reference_agrees_with_sums_over_the_outcomes():
+    eta = torch.tensor([-0.3, -1.0, -4.0], dtype=F64)
+    A, mean, variance = find_exercise("geometric_family").expected((eta,))
+    y = torch.arange(500, dtype=F64).unsqueeze(1)
+    p = (y * eta - A).exp()
+    assert_close(p.sum(0), torch.ones(3, dtype=F64))
+    assert_close((p * y).sum(0), mean)
+    assert_close((p * (y - mean) ** 2).sum(0), variance)
+    assert_close(p[3, 1].item(), (1 - math.exp(-1)) * math.exp(-3))

@@ -92,8 +92,9 @@ WRONG = {
     "slow_perceptron": [
         (lambda n: torch.tensor([[1, 1e-6], [-1, 1e-6]], dtype=F64), "cancels all but the part"),
         (lambda n: torch.eye(2), "do not work against each other"),
-        (lambda n: torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), "strictly on one side"),
-        (lambda n: torch.tensor([[1.0, 0.0], [-0.5, 1e-4]]), "short steps undo one long step"),
+        (lambda n: torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), "strictly on one side, so it never stops"),
+        (lambda n: torch.tensor([[1.0, 0.0], [-0.75, 0.1]]) / n**0.1, "short steps undo one long step"),
+        (lambda n: torch.tensor([[1.0, 0.0], [-0.5, 1e-7]]), "let the two directions differ more"),
         (lambda n: n * slow_perceptron(n), "in the disc of radius 1"),
         (lambda n: torch.eye(3), "has shape (3, 3), and it should have shape (2, 2)"),
     ],

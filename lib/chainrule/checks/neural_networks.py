@@ -94,24 +94,27 @@ def _accept_points(inputs: tuple, output: Tensor) -> str | None:
     if not output.isfinite().all() or output.norm(dim=1).max() > 1 + 1e-9:
         return "Each point must lie in the disc of radius 1"
     count = _count_updates(output.tolist(), 1000 * num_updates)
+    long, short = float(output.norm(dim=1).max()), float(output.norm(dim=1).min())
+    across = float(output[0, 0] * output[1, 1] - output[0, 1] * output[1, 0])
+    along = float(output[0] @ output[1])
     if count > 1000 * num_updates:
+        reason = f"The perceptron had not stopped after {1000 * num_updates} updates. "
+        if along <= 0 and across == 0:
+            return reason + "No line through the origin has both points strictly on one side, so it never stops"
         return (
-            f"The perceptron had not stopped after {1000 * num_updates} updates. Is there a line through the origin "
-            "with both points strictly on one side?"
+            reason + "It would stop some day, but that is more than was asked for: let the two directions differ more"
         )
     if count >= num_updates:
         return None
     reason = f"The perceptron stops after {count} updates, and at least {num_updates} were asked for. "
-    long, short = output.norm(dim=1).max(), output.norm(dim=1).min()
-    cosine = float(output[0] @ output[1] / (long * short).clamp(min=1e-300))
-    if cosine > -0.9:
+    if along > -0.9 * long * short:
         return reason + "The points do not work against each other: an update for one should spoil the other"
     if short > 0.9 * long:
         return reason + (
             "The points are nearly opposite, which is right, but one update for each of them cancels all but the part "
-            "that helps both. How long does a short point need to undo a long one?"
+            "that helps both. Count how many updates a short point needs to undo a long one"
         )
-    return reason + "How many short steps undo one long step?"
+    return reason + "Count how many short steps undo one long step"
 
 
 slow_perceptron = Exercise(

@@ -196,6 +196,14 @@ class ErrorDecomposition:
         statistical: empirical risk minus risk of the best parameters
         approximation: risk of the best parameters
 
+    Returns:
+        A record that cannot be changed.
+
+    Raises:
+        TypeError: if a term is missing.
+
+    Source: L. Bottou and O. Bousquet, *The tradeoffs of large scale learning*, NeurIPS 2007.
+
     >>> ErrorDecomposition(0.5, -0.25, 0.25, 1.0).total
     1.5
     """

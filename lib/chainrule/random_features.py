@@ -43,6 +43,9 @@ class RandomFeatures(nn.Module):
         bandwidth: :math:`h` of the cosines, above 0.
         dtype: type of the weights; torch's default if not given.
 
+    Returns:
+        A module that maps samples ``(*batch, d)`` to features ``(*batch, p)``.
+
     Raises:
         ValueError: if a number is out of range or the kind unknown.
 
@@ -71,11 +74,11 @@ class RandomFeatures(nn.Module):
             raise ValueError(f"expected kind 'relu' or 'cosine', got {kind!r}")
         if not 0 < bandwidth < math.inf:
             raise ValueError(f"expected a finite bandwidth above 0, got {bandwidth}")
-        options = {"generator": generator, "device": generator.device, "dtype": dtype}
+        options = {"device": generator.device, "dtype": dtype}
         self.kind, self.bandwidth = kind, bandwidth
         # Buffers, not parameters: they move with the module and no optimizer trains them.
-        self.register_buffer("weight", torch.randn(num_features, in_features, **options))
-        self.register_buffer("phase", 2 * math.pi * torch.rand(num_features, **options))
+        self.register_buffer("weight", torch.randn(num_features, in_features, generator=generator, **options))
+        self.register_buffer("phase", 2 * math.pi * torch.rand(num_features, generator=generator, **options))
 
     def forward(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch p"]:
         """The features of each sample.

@@ -61,7 +61,7 @@ def test_the_interval_of_two_standard_errors_covers_as_often_as_it_should(genera
     assert estimate_risk(torch.tensor([1.0, 1.0]))[1] == 0
 
 
-@given(st.integers(1, 300), st.floats(0, 1), st.floats(0.01, 0.6))
+@given(st.integers(1, 300), st.integers(0, 100).map(lambda n: n / 100), st.floats(0.01, 0.6))
 def test_hoeffding_is_an_upper_bound_on_binomial_tails(m, risk, radius):
     counts = np.arange(m + 1)
     outside = np.abs(counts / m - risk) >= radius + 1e-12

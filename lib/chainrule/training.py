@@ -228,8 +228,10 @@ def fit(
                 scheduler.step()
             if history.best_epoch == epoch and (keep_best or checkpoint is not None):
                 best = {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
-            if checkpoint is not None and rank == 0:
-                write_checkpoint(checkpoint, settings, parts, history=asdict(history), best=best)
+            if checkpoint is not None:
+                if rank == 0:
+                    write_checkpoint(checkpoint, settings, parts, history=asdict(history), best=best)
+                sum_over_processes([0.0], device)  # no process goes on, and perhaps reads the file, before it is there
     if keep_best:
         model.load_state_dict(best)
     model.eval()

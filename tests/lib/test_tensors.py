@@ -16,7 +16,8 @@ shapes = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 def test_a_pattern_of_distinct_names_fits_any_shape(many):
     names = [[f"a{i}_{j}" for j in range(len(shape))] for i, shape in enumerate(many)]
     sizes = check_shapes(",".join(" ".join(row) for row in names), *(torch.zeros(shape) for shape in many))
-    assert sizes == {name: size for row, shape in zip(names, many, strict=True) for name, size in zip(row, shape, strict=True)}
+    pairs = [pair for row, shape in zip(names, many, strict=True) for pair in zip(row, shape, strict=True)]
+    assert sizes == dict(pairs)
 
 
 @given(shapes, shapes)

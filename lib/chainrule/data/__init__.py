@@ -1,6 +1,8 @@
-"""Small data sets that need no network: each comes with a package that the plain installation already has.
+"""Data sets: small ones that need no network, and well-known large ones that are fetched at the first call.
 
-Pages and exercises use them; no module that implements a method imports this one.
+The small ones come with packages that the plain installation already has; the pages use these. The large ones (MNIST,
+Fashion-MNIST and CIFAR-10) are fetched from where their makers offer them, checked by their hash and kept on the disk.
+Pages and exercises use this module; no module that implements a method imports it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,18 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-__all__ = ["digits", "sample_photograph", "sample_photographs"]
+from chainrule.data._downloads import CIFAR10_CLASSES, FASHION_MNIST_CLASSES, cifar10, fashion_mnist, mnist
+
+__all__ = [
+    "CIFAR10_CLASSES",
+    "FASHION_MNIST_CLASSES",
+    "cifar10",
+    "digits",
+    "fashion_mnist",
+    "mnist",
+    "sample_photograph",
+    "sample_photographs",
+]
 
 
 def digits() -> tuple[Float[Tensor, "1797 8 8"], Int64[Tensor, "1797"]]:

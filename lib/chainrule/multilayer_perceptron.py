@@ -82,6 +82,10 @@ class MLP(nn.Sequential):
             modules += [layer, activation()]
         super().__init__(*modules[:-1])  # no activation after the last layer
 
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        """One of the modules, or some of them as an ``nn.Sequential``: ``model[:-1]`` gives the last features."""
+        return nn.Sequential(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
+
     def trace(self, x: Float[Tensor, "*batch d"]) -> tuple[list[Tensor], list[Tensor]]:
         """The pre-activations z of layers 1 to L, and the activations a of layers 0 (the input) to L - 1."""
         pre_activations, activations = [], [x]

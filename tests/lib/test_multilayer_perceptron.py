@@ -59,6 +59,15 @@ def test_mlp_is_the_composition_of_its_layers(sizes, activation, generator, devi
     assert model(x).dtype == dtype and model(x).device.type == device.type
 
 
+def test_parts_of_a_network_share_its_layers():
+    model = MLP([3, 5, 4, 2], nn.Tanh, generator=draw())
+    features, last = model[:-1], model[-1]
+    x = torch.randn(6, 3)
+    assert type(features) is nn.Sequential and len(features) == 4 and features[2] is model[2]
+    assert last is list(model)[4] and torch.equal(last(features(x)), model(x))
+    assert_close(features(x), model.trace(x)[1][-1])
+
+
 def test_each_hidden_layer_gets_an_activation_of_its_own():
     model = MLP([2, 3, 3, 1], PReLU, generator=draw())
     assert model[1] is not model[3] and num_parameters(model) == 9 + 12 + 4 + 2

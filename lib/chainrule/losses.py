@@ -178,7 +178,7 @@ def multiclass_hinge_loss(
     _check_scores(scores, labels)
     _check_width("margin", margin)
     true = scores.gather(1, labels.long().unsqueeze(1))  # (m, 1)
-    excess = (scores - true + margin).clamp(min=0)
+    excess = torch.relu(scores - true + margin)  # no push where a margin is kept exactly, unlike clamp
     return (excess.sum(dim=1) - margin).mean()  # the true class itself gave exactly the margin
 
 

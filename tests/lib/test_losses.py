@@ -245,3 +245,9 @@ def test_widths_must_be_positive(bad):
         multiclass_hinge_loss(torch.zeros(1, 2), torch.tensor([0]), margin=bad)
     with raises(ValueError, f"expected threshold to be finite and positive, got {bad}"):
         huber_loss(torch.zeros(2), torch.zeros(2), threshold=bad)
+
+
+def test_a_margin_kept_exactly_pushes_no_more():
+    scores = torch.tensor([[5.0, 4.0, 3.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(multiclass_hinge_loss(scores, torch.tensor([0])), scores)
+    assert not gradient.any()

@@ -167,10 +167,10 @@ def test_random_orthogonal_matrices_are_orthogonal(device, dtype):
 
 def test_random_orthogonal_matrices_have_no_preferred_direction():
     source = torch.Generator().manual_seed(1)
-    many = torch.stack([random_orthogonal(2, source) for _ in range(800)])
+    many = torch.stack([random_orthogonal(2, source) for _ in range(400)])
     turn = torch.atan2(many[:, 1, 0], many[:, 0, 0]) / (2 * math.pi) + 0.5
     assert scipy.stats.kstest(turn.numpy(), "uniform").pvalue > 0.01
-    assert abs((torch.linalg.det(many) > 0).double().mean() - 0.5) < 0.08
+    assert abs((torch.linalg.det(many) > 0).double().mean() - 0.5) < 0.1
     assert {float(random_orthogonal(1, source)) for _ in range(20)} == {-1.0, 1.0}
 
 

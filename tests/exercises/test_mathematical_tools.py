@@ -107,11 +107,10 @@ def unit(m, i):
 
 
 def coin_posterior(prior, biases, tosses):
-    """Toss by toss: yesterday's posterior is today's prior."""
-    for toss in tosses.tolist():
-        prior = prior * (biases if toss else 1 - biases)
-        prior = prior / prior.sum()
-    return prior
+    """A table of logarithms, coin by toss, in which nothing is multiplied by 0."""
+    table_of_logs = torch.where(tosses == 1, biases[:, None], 1 - biases[:, None]).log()
+    log_joint = prior.log() + table_of_logs.sum(dim=1)
+    return (log_joint - log_joint.logsumexp(dim=0)).exp()
 
 
 def coin_log_joint(prior, biases, tosses):
@@ -130,7 +129,7 @@ RIGHT = {
     "coin_posterior": [coin_posterior],
     "break_variance": [
         lambda m: torch.arange(m, dtype=F64) % 2 * 2 + 2e6,
-        lambda m: 1e6 + math.sqrt(m / 2) * (unit(m, 0) - unit(m, 1)),
+        lambda m: 1e6 + (m / 2) ** 0.5 * (unit(m, 0) - unit(m, 1)),
     ],
     "convex_ones": [lambda: [1, 0, 1, 1, 1, 0, 1, 0], lambda: torch.tensor([1.0, 0, 1, 1, 1, 0, 1, 0])],
     "break_convexity": [
@@ -159,7 +158,7 @@ WRONG = {
         (lambda u, v: mirror(u + v), "sends u to -v"),
         (lambda u, v: torch.eye(len(u), dtype=F64), "the distance from Qu to v is 1.41"),
         (lambda u, v: rotation_in_the_plane_of(v, u), "the wrong way round"),
-        (lambda u, v: torch.eye(len(u), dtype=F64) + torch.outer(v - u, u), "and it is not orthogonal"),
+        (lambda u, v: 3 * mirror(u - v) - 2 * torch.outer(v, u), "and it is not orthogonal"),
         (lambda u, v: 2 * torch.eye(len(u), dtype=F64), "This matrix is not orthogonal"),
         (lambda u, v: v, "has shape (2,), and it should have shape (2, 2)"),
     ],
@@ -172,7 +171,7 @@ WRONG = {
             lambda prior, biases, tosses: (
                 prior * torch.where(tosses == 1, biases[:, None], 1 - biases[:, None]).prod(dim=1)
             ),
-            "Divided by their sum",
+            "Divide by their sum",
         ),
         (lambda *inputs: coin_posterior(*inputs).log(), "logarithms of the posterior"),
         (lambda prior, biases, tosses: prior.clone(), "This is the prior"),

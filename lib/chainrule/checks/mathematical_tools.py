@@ -127,8 +127,8 @@ def _accept_rotation(inputs: tuple, output: Tensor) -> str | None:
             return None
         if torch.linalg.matrix_rank(output) == 1:
             return (
-                "This matrix sends u to v, and it has rank 1: whatever is at right angles to u goes to 0, so lengths are "
-                "lost. Add to it something that moves the other directions"
+                "This matrix sends u to v, and it has rank 1: whatever is at right angles to u goes to 0, so "
+                "lengths are lost. Add to it something that moves the other directions"
             )
         return (
             f"This matrix sends u to v, and it is not orthogonal: an entry of Q^T Q - I is as large as {columns:.3g}. "
@@ -218,16 +218,16 @@ coin_posterior = Exercise(
     mistakes=(
         Mistake(
             _products,
-            "A product of a thousand probabilities is smaller than any float, so every hypothesis got 0 and the division "
-            "gave nan. Add logarithms, and take a softmax of the sums.",
+            "A product of a thousand probabilities is smaller than any float, so every hypothesis got 0 and the "
+            "division gave nan. Add logarithms, and take a softmax of the sums.",
         ),
         Mistake(
             lambda prior, biases, tosses: torch.softmax(
                 prior.log() + tosses.sum() * biases.log() + (len(tosses) - tosses.sum()) * (1 - biases).log(),
                 dim=0,
             ),
-            "A bias of 0 and no heads (or of 1 and no tails) gave 0 * log 0 = nan. An event that did not occur does not "
-            "count, however improbable: torch.xlogy(a, b) is a * log(b), and 0 where a is 0.",
+            "A bias of 0 and no heads (or of 1 and no tails) gave 0 * log 0 = nan. An event that did not occur does "
+            "not count, however improbable: torch.xlogy(a, b) is a * log(b), and 0 where a is 0.",
         ),
         Mistake(
             lambda prior, biases, tosses: torch.softmax(_log_likelihood(biases, tosses), dim=0),
@@ -239,7 +239,7 @@ coin_posterior = Exercise(
         ),
         Mistake(
             lambda prior, biases, tosses: prior * _log_likelihood(biases, tosses).exp(),
-            "These are the products prior times likelihood. Divided by their sum, the evidence, they become a posterior.",
+            "These are the products prior times likelihood. Divide by their sum, the evidence.",
         ),
         Mistake(
             lambda prior, biases, tosses: _coin_posterior(prior, biases, tosses).log(),
@@ -271,8 +271,8 @@ def _accept_spread(inputs: tuple, output: Tensor) -> str | None:
     if abs(one_pass - true) >= 0.5 * true:
         return None
     return (
-        f"The formula survives: it gives {one_pass:.4g}, and the variance is {true:.4g}. The squares must be so large that "
-        "neighbouring float32 numbers of their size are further apart than the variance"
+        f"The formula survives: it gives {one_pass:.4g}, and the variance is {true:.4g}. The squares must be so large "
+        "that neighbouring float32 numbers of their size are further apart than the variance"
     )
 
 

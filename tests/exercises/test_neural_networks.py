@@ -69,6 +69,53 @@ def line(x, y):
     return torch.linalg.lstsq(x, y.unsqueeze(1)).solution.squeeze(1)
 
 
+# standardize_parts
+
+
+def standardize_parts(train, test):
+    columns = []
+    for a, b in zip(train.T, test.T, strict=True):
+        mean = a.sum() / len(a)
+        std = ((a - mean) ** 2).mean().sqrt()
+        columns.append([(part - mean) / (std if std > 0 else 1) for part in (a, b)])
+    return tuple(torch.stack(parts, dim=1) for parts in zip(*columns, strict=True))
+
+
+def standardized(mean, std):
+    """Both parts by a mean and a deviation computed from them in some way."""
+    return lambda train, test: tuple((part - mean(train, test)) / std(train, test) for part in (train, test))
+
+
+def column_std(train, test):
+    std = train.std(0, correction=0)
+    return std + (std == 0)
+
+
+# train_in_batches
+
+
+def train_in_batches(x, y, x_new, num_classes, batch_size, learning_rate, epochs, reduction="mean", zero_grad=True):
+    model = torch.nn.Linear(x.shape[1], num_classes, dtype=x.dtype)
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    for _ in range(epochs):
+        for start in range(0, len(x), batch_size):
+            loss = torch.nn.functional.cross_entropy(
+                model(x[start : start + batch_size]), y[start : start + batch_size], reduction=reduction
+            )
+            if zero_grad:
+                optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model(x_new).detach()
+
+
+def whole_batches(x, y, x_new, num_classes, batch_size, *others):
+    m = len(x) // batch_size * batch_size
+    return train_in_batches(x[:m], y[:m], x_new, num_classes, batch_size, *others)
+
+
 RIGHT = {
     "perceptron_on_and": [perceptron_on_and, lambda: torch.tensor([1.0, 1, 0, 2, 1, -1])],
     "slow_perceptron": [slow_perceptron],
@@ -77,6 +124,8 @@ RIGHT = {
         lambda eta: (-torch.log(-torch.expm1(eta)), 1 / torch.expm1(-eta), 0.25 / torch.sinh(eta / 2) ** 2),
     ],
     "fit_counts": [fit_counts],
+    "standardize_parts": [standardize_parts],
+    "train_in_batches": [train_in_batches],
 }
 
 # Of each wrong answer: the function, and words that the message must hold.
@@ -114,6 +163,32 @@ WRONG = {
         (lambda x, y: -fit_counts(x, y), "the mean of y grows"),
         (lambda x, y: line(x, y - 1), "one Newton step"),
         (lambda x, y: fit_counts(x, y)[:, None], "has shape (1, 1), and it should have shape (1,)"),
+    ],
+    "standardize_parts": [
+        (lambda a, b: (standardize_parts(a, a)[0], standardize_parts(b, b)[0]), "by its own mean and deviation"),
+        (
+            standardized(lambda a, b: torch.cat([a, b]).mean(0), lambda a, b: column_std(torch.cat([a, b]), b)),
+            "they have looked at the test set",
+        ),
+        (
+            standardized(lambda a, b: a.mean(0), lambda a, b: a.std(0, correction=0)),
+            "has the deviation 0. Divide it by 1",
+        ),
+        (
+            standardized(lambda a, b: a.mean(0), lambda a, b: a.std(0, correction=0) + 1e-8),
+            "constant columns of the test",
+        ),
+        (standardized(lambda a, b: a.mean(0), lambda a, b: a.std(0) + (a.std(0) == 0)), "divides by m - 1"),
+        (lambda a, b: standardize_parts(a, b)[0], "as a tuple"),
+    ],
+    "train_in_batches": [
+        (lambda *inputs: train_in_batches(*inputs, zero_grad=False), "pile up from step to step"),
+        (lambda *inputs: train_in_batches(*inputs, reduction="sum"), "the sum of the losses of a batch"),
+        (lambda x, y, *others: train_in_batches(x, y, others[0], others[1], len(x), *others[3:]), "one step an epoch"),
+        (lambda *inputs: train_in_batches(*inputs[:-1], 1), "after the first epoch"),
+        (lambda *inputs: train_in_batches(*inputs).softmax(1), "before the softmax"),
+        (lambda *inputs: train_in_batches(*inputs).argmax(1), "it should have shape"),
+        (whole_batches, "smaller batch of each epoch was left out"),
     ],
 }
 

@@ -253,9 +253,196 @@ fit_counts = Exercise(
     forbidden=("chainrule.generalized_linear_models", "torch.nn.functional.poisson_nll_loss"),
 )
 
+# standardize_parts: implement
+
+
+def _standardize_with(train: Tensor, test: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    std = torch.where(std == 0, 1.0, std)
+    return (train - mean) / std, (test - mean) / std
+
+
+def _standardize_parts(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    return _standardize_with(train, test, train.mean(dim=0), train.std(dim=0, correction=0))
+
+
+def _standardize_together(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    both = torch.cat([train, test])
+    return _standardize_with(train, test, both.mean(dim=0), both.std(dim=0, correction=0))
+
+
+def _standardize_unguarded(train: Tensor, test: Tensor, tiny: float = 0.0) -> tuple[Tensor, Tensor]:
+    mean, std = train.mean(dim=0), train.std(dim=0, correction=0) + tiny
+    return (train - mean) / std, (test - mean) / std
+
+
+def _draw_parts(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    d = _whole(2, 5, generator)
+    centre, width = 5 * _normal(d, generator=generator), 0.5 + 3 * _normal(d, generator=generator).abs()
+    train, test = (centre + width * _normal(_whole(3, 9, generator), d, generator=generator) for _ in range(2))
+    train[:, 0] = 2.0  # constant, and in the test part it is not
+    return train, test
+
+
+standardize_parts = Exercise(
+    name="standardize_parts",
+    chapter=CHAPTER,
+    title="Standardize, without a look at the test set",
+    points=3,
+    page="neural-networks/data",
+    start="the mean and the deviation of each column of the training part, train.mean(dim=0) and "
+    "train.std(dim=0, correction=0); both parts are changed by these",
+    reference=_standardize_parts,
+    output=(Output("tensor", "the training part"), Output("tensor", "the test part")),
+    public=(
+        (_vector(1.0, 3.0).unsqueeze(1), _vector(2.0, 4.0, 5.0).unsqueeze(1)),
+        (
+            torch.tensor([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]], dtype=torch.float64),
+            torch.tensor([[1.0, 5.5]], dtype=torch.float64),
+        ),
+    ),
+    draw=_draw_parts,
+    mistakes=(
+        Mistake(
+            lambda train, test: (_standardize_parts(train, test)[0], _standardize_parts(test, test)[0]),
+            "The test part was changed by its own mean and deviation. Then the same sample comes out differently in "
+            "other company; both parts need the two numbers of the training part.",
+        ),
+        Mistake(
+            _standardize_together,
+            "Mean and deviation were computed from both parts together, so they have looked at the test set.",
+        ),
+        Mistake(
+            _standardize_unguarded,
+            "A column that is constant in the training part has the deviation 0. Divide it by 1.",
+        ),
+        *(
+            Mistake(
+                lambda train, test, tiny=tiny: _standardize_unguarded(train, test, tiny),
+                "A small number added to the deviation changes every result a little, and makes the constant columns "
+                "of the test part huge. Divide by 1 where the deviation is 0, and only there.",
+            )
+            for tiny in (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12)
+        ),
+        Mistake(
+            lambda train, test: _standardize_with(train, test, train.mean(dim=0), train.std(dim=0)),
+            "This deviation divides by m - 1. Here it is the one that divides by m, correction=0, so that the training "
+            "part has variance 1 exactly.",
+        ),
+        Mistake(
+            lambda train, test: _standardize_with(train, test, train.mean(dim=0), train.var(dim=0, correction=0)),
+            "This divides by the variance. Its root, the deviation, has the unit of the data.",
+        ),
+        Mistake(
+            lambda train, test: _standardize_with(train, test, train.mean(), train.std(correction=0)),
+            "This is one mean for all columns together. Each feature has its own: dim=0.",
+        ),
+    ),
+    forbidden=("sklearn",),
+)
+
+# train_in_batches: implement
+
+
+def _train_in_batches(
+    x: Tensor,
+    y: Tensor,
+    x_new: Tensor,
+    num_classes: int,
+    batch_size: int,
+    learning_rate: float,
+    epochs: int,
+    mean: bool = True,
+    forget: bool = True,
+    drop_last: bool = False,
+) -> Tensor:
+    """Softmax regression by mini-batches in the given order; the last three arguments make mistakes on purpose."""
+    target = torch.eye(num_classes, dtype=x.dtype)[y]
+    ones = torch.ones(len(x), 1, dtype=x.dtype)
+    inputs = torch.cat([x, ones], dim=1)  # (m, d + 1)
+    weight = torch.zeros(inputs.shape[1], num_classes, dtype=x.dtype)
+    gradient = torch.zeros_like(weight)
+    for _ in range(epochs):
+        for rows in torch.arange(len(x)).split(batch_size):
+            if drop_last and len(rows) < batch_size:
+                continue
+            error = (inputs[rows] @ weight).softmax(dim=1) - target[rows]  # (b, k)
+            gradient = inputs[rows].T @ error / (len(rows) if mean else 1) + (0 if forget else gradient)
+            weight = weight - learning_rate * gradient
+    return x_new @ weight[:-1] + weight[-1]
+
+
+def _draw_classes(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, int, int, float, int]:
+    d, k, batch_size = _whole(1, 4, generator), _whole(2, 4, generator), _whole(2, 5, generator)
+    m = 3 * batch_size + _whole(1, batch_size - 1, generator)  # a small batch is left
+    centres = 2 * _normal(k, d, generator=generator)
+    y = torch.randint(k, (m,), generator=generator)
+    x = centres[y] + _normal(m, d, generator=generator)
+    return x, y, _normal(5, d, generator=generator), k, batch_size, 0.25, _whole(2, 4, generator)
+
+
+train_in_batches = Exercise(
+    name="train_in_batches",
+    chapter=CHAPTER,
+    title="A training loop",
+    points=4,
+    page="neural-networks/training",
+    start="weights and bias of zeros that require a gradient, and two loops: over epochs, and over the rows in batches",
+    reference=lambda x, y, x_new, num_classes, batch_size, learning_rate, epochs: _train_in_batches(
+        x, y, x_new, num_classes, batch_size, learning_rate, epochs
+    ),
+    output=Output("tensor", "the scores"),
+    public=(
+        (_vector(1.0, -1.0).unsqueeze(1), torch.tensor([1, 0]), _vector(0.5).unsqueeze(1), 2, 2, 0.5, 1),
+        (
+            _vector(1.0, 2.0, -1.0, -2.0, 0.0).unsqueeze(1),
+            torch.tensor([1, 1, 0, 0, 2]),
+            _vector(1.0, 0.0).unsqueeze(1),
+            3,
+            2,
+            0.1,
+            3,
+        ),
+    ),
+    draw=_draw_classes,
+    mistakes=(
+        Mistake(
+            lambda *inputs: _train_in_batches(*inputs, forget=False),
+            "The gradients pile up from step to step: backward adds to what is there. Empty them before each step.",
+        ),
+        Mistake(
+            lambda *inputs: _train_in_batches(*inputs, mean=False),
+            "This is the sum of the losses of a batch. The loss is their mean, so that the step does not depend on the "
+            "size of the batch.",
+        ),
+        Mistake(
+            lambda *inputs: _train_in_batches(*inputs, drop_last=True),
+            "The last, smaller batch of each epoch was left out. Its samples count too.",
+        ),
+        Mistake(
+            lambda x, y, x_new, k, b, rate, epochs: _train_in_batches(x, y, x_new, k, len(x), rate, epochs),
+            "This makes one step an epoch, on all samples. Each batch makes a step of its own.",
+        ),
+        Mistake(
+            lambda x, y, x_new, k, b, rate, epochs: _train_in_batches(x, y, x_new, k, b, rate, 1),
+            "This is the result after the first epoch. Is the return inside of the loop?",
+        ),
+        Mistake(
+            lambda x, y, x_new, k, b, rate, epochs: _train_in_batches(x, y, x_new, k, b, -rate, epochs),
+            "The sign of the step: the loss falls against the gradient.",
+        ),
+        Mistake(
+            lambda *inputs: _train_in_batches(*inputs).softmax(dim=1),
+            "These are probabilities. We ask for the scores, before the softmax.",
+        ),
+    ),
+    forbidden=("chainrule.training", "chainrule.generalized_linear_models"),
+)
+
 EXERCISES = (
     perceptron_on_and,
     slow_perceptron,
     geometric_family,
     fit_counts,
+    standardize_parts,
+    train_in_batches,
 )

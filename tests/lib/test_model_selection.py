@@ -46,6 +46,13 @@ def test_sizes_of_the_three_sets(num_samples, fractions, sizes):
     assert tuple(len(part) for part in parts) == sizes
 
 
+def test_indices_are_made_where_the_generator_is(device):
+    generator = torch.Generator(device).manual_seed(0)
+    parts = train_validation_test_split(20, generator=generator)
+    folds = k_fold_indices(20, 4, generator=generator)
+    assert {part.device.type for part in (*parts, *folds[0])} == {device.type}
+
+
 def test_a_split_is_random_and_repeatable():
     first = torch.cat(train_validation_test_split(50, generator=seeded(1)))
     assert torch.equal(torch.cat(train_validation_test_split(50, generator=seeded(1))), first)
@@ -151,7 +158,7 @@ def test_folds_that_leak_are_refused():
     folds = [(torch.tensor([0, 1]), torch.tensor([2])), (torch.tensor([1, 2, 4]), torch.tensor([0, 4]))]
     with pytest.raises(ValueError, match="without a common sample, got sample 4 on both sides"):
         cross_validation(lambda train, held: 0.0, folds)
-    with pytest.raises(ValueError, match="at least one fold, got none"):
+    with pytest.raises(ValueError, match="^expected at least one fold, got none$"):
         cross_validation(lambda train, held: 0.0, [])
 
 

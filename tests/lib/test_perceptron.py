@@ -57,6 +57,7 @@ def test_half_space_agrees_with_a_loop(generator, device, dtype):
 def test_the_boundary_is_on_the_positive_side():
     assert half_space(torch.tensor([2.0, 1.0]), torch.tensor([1.0, -2.0])) == 1
     assert half_space(torch.tensor([2.0, 1.0]), torch.tensor([1.0, -2.0]), torch.tensor(-0.1)) == -1
+    assert half_space(torch.tensor([1.9, 1.0]), torch.tensor([1.0, -2.0])) == -1  # without a bias
 
 
 def test_signed_distance_is_the_length_of_the_shortest_way(generator, device, dtype):
@@ -79,6 +80,7 @@ def test_margin_is_the_least_of_the_distances(generator):
     assert_close(found, signed_distance(x, weight, bias).abs().min())
     assert_close(margin(x, -y, weight, bias), -signed_distance(x, weight, bias).abs().max())
     assert_close(margin(x, y.long(), weight, bias), found)
+    assert margin(x.float(), y, weight.float(), bias).dtype == torch.float32  # whatever the labels' type
     assert margin(AND, AND_LABELS, torch.tensor([1.0, 1.0])) < 0  # no bias, and (0, 1) is wrong
     assert_close(margin(AND, AND_LABELS, torch.tensor([1.0, 1.0]), -1.5).item(), 0.5 / math.sqrt(2), rtol=1e-6, atol=0)
 
@@ -130,6 +132,7 @@ def test_a_perceptron_that_is_stopped(generator):
     assert_close(torch.cat([fit.weight, fit.bias.reshape(1)]), w)
     at_once = fit_perceptron(AND, AND_LABELS, max_updates=0)
     assert not at_once.converged and at_once.updates.shape == (0,) and at_once.weight.tolist() == [0, 0]
+    assert at_once.updates.dtype == torch.long
     exactly = fit_perceptron(AND, AND_LABELS, max_updates=18)
     assert exactly.converged and len(exactly.updates) == 18
     assert not fit_perceptron(AND, AND_LABELS, max_updates=17).converged
@@ -168,6 +171,8 @@ def test_mistake_bound_with_a_bias_counts_the_constant_entry():
     assert_close(mistake_bound(x, y, torch.tensor([2.0, 2.0]), 1.0), torch.tensor(5 * 9.0))
     assert_close(mistake_bound(x, y, torch.tensor([2.0, 2.0]), torch.tensor(1.0)), torch.tensor(5 * 9.0))
     assert_close(mistake_bound(x, y, torch.tensor([1.0, 0.5])), torch.tensor(4 * 1.25))
+    exact = mistake_bound(x.double(), y, torch.tensor([2.0, 2.0], dtype=F64), 0.1)  # 0.1 is no float32 number
+    assert_close(exact, torch.tensor(5 * 8.01 / 1.9**2, dtype=F64), rtol=1e-12, atol=0)
 
 
 # Errors

@@ -7,8 +7,8 @@ step of the optimizer, which for plain gradient descent is
 
 All randomness of an epoch (the order, dropout, random transforms that use torch) follows from the seed and the number
 of the epoch. So a run that was killed starts again after its last whole epoch and ends with the same numbers, bit for
-bit. Under ``torchrun`` the same program trains with several processes: each takes its share of every batch, and
-DistributedDataParallel averages the gradients.
+bit (on a GPU, if torch is told to use deterministic algorithms). Under ``torchrun`` the same program trains with
+several processes: each takes its share of every batch, and DistributedDataParallel averages the gradients.
 
 Reference: S. Li et al., *PyTorch Distributed: Experiences on Accelerating Data Parallel Training*, VLDB 2020.
 The book's chapter ``neural-networks`` teaches this module.
@@ -196,7 +196,7 @@ def fit(
         for epoch in range(begin, epochs):
             model.train()
             order = torch.randperm(len(data), generator=torch.Generator().manual_seed(_seed(seed, epoch)))
-            torch.manual_seed(_seed(seed, epoch, 1 + rank))  # the processes share the order, not the dropout masks
+            _seed_noise(_seed(seed, epoch, 1 + rank), device)  # processes share the order, not the dropout masks
             totals = [0.0, 0.0]
             for step, (x, y, count, size) in enumerate(batches(data, order, batch_size, num_workers, device)):
                 optimizer.zero_grad()
@@ -207,8 +207,9 @@ def fit(
                         f"expected a finite loss, got {number} in epoch {epoch}, step {step}; usual causes are a large "
                         "learning rate, a logarithm or quotient of 0, and numbers in the data that are not finite"
                     )
-                # The processes' gradients are averaged. Where their counts differ, each must weigh by its own.
-                (value * (count * world / size)).backward()
+                if world > 1:  # the gradients will be averaged; where counts differ, each must weigh by its own
+                    value = value * (count * world / size)
+                value.backward()
                 if after_backward is not None:
                     after_backward(model)
                 optimizer.step()
@@ -264,6 +265,13 @@ def _measure(name: str, measure: Measure, scores: Tensor, y: Tensor) -> Tensor:
     if value.numel() != 1:
         raise ValueError(f"expected {name} to give one number, the mean of the batch, got shape {tuple(value.shape)}")
     return value
+
+
+def _seed_noise(seed: int, device: torch.device) -> None:
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the generators of all devices
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def _seed(*numbers: int) -> int:

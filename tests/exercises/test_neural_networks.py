@@ -116,6 +116,30 @@ def whole_batches(x, y, x_new, num_classes, batch_size, *others):
     return train_in_batches(x[:m], y[:m], x_new, num_classes, batch_size, *others)
 
 
+# hinge_gradient
+
+
+def hinge_gradient(scores, labels):
+    scores = scores.clone().requires_grad_()
+    loss = torch.nn.functional.multi_margin_loss(scores, labels) * scores.shape[1]
+    (gradient,) = torch.autograd.grad(loss, scores)
+    return loss.detach(), gradient
+
+
+def hinge(change):
+    return lambda scores, labels: change(*hinge_gradient(scores, labels))
+
+
+# better_loss_more_mistakes
+
+
+def better_loss_more_mistakes(labels):
+    wrong = torch.nn.functional.one_hot((labels + 2) % 3, 3).double()
+    right = torch.nn.functional.one_hot(labels, 3).double()
+    proud = torch.where(torch.arange(len(labels))[:, None] == 1, 80 * wrong, right)
+    return 1e-3 * wrong, proud
+
+
 RIGHT = {
     "perceptron_on_and": [perceptron_on_and, lambda: torch.tensor([1.0, 1, 0, 2, 1, -1])],
     "slow_perceptron": [slow_perceptron],
@@ -124,6 +148,8 @@ RIGHT = {
         lambda eta: (-torch.log(-torch.expm1(eta)), 1 / torch.expm1(-eta), 0.25 / torch.sinh(eta / 2) ** 2),
     ],
     "fit_counts": [fit_counts],
+    "hinge_gradient": [hinge_gradient],
+    "better_loss_more_mistakes": [better_loss_more_mistakes],
     "standardize_parts": [standardize_parts],
     "train_in_batches": [train_in_batches],
 }
@@ -163,6 +189,36 @@ WRONG = {
         (lambda x, y: -fit_counts(x, y), "the mean of y grows"),
         (lambda x, y: line(x, y - 1), "one Newton step"),
         (lambda x, y: fit_counts(x, y)[:, None], "has shape (1, 1), and it should have shape (1,)"),
+    ],
+    "hinge_gradient": [
+        (hinge(lambda loss, gradient: (loss + 1, gradient)), "compared with itself"),
+        (hinge(lambda loss, gradient: (loss, -gradient)), "points uphill"),
+        (hinge(lambda loss, gradient: (loss, gradient.clamp(min=0))), "nothing pulls the true class up"),
+        (
+            lambda scores, labels: tuple(part * len(scores) for part in hinge_gradient(scores, labels)),
+            "divide it, and the gradient with it, by m",
+        ),
+        (
+            lambda scores, labels: (hinge_gradient(scores, labels)[0], len(scores) * hinge_gradient(scores, labels)[1]),
+            "the mean divides it by m too",
+        ),
+        (
+            lambda scores, labels: tuple(part / scores.shape[1] for part in hinge_gradient(scores, labels)),
+            "multi_margin_loss does",
+        ),
+        (hinge(lambda loss, gradient: loss), "as a tuple"),
+    ],
+    "better_loss_more_mistakes": [
+        (lambda labels: (torch.zeros(len(labels), 3), torch.zeros(len(labels), 3)), "two equal highest ones"),
+        (lambda labels: better_loss_more_mistakes(labels)[::-1], "should have the lower cross entropy"),
+        (
+            lambda labels: (5 * torch.nn.functional.one_hot(labels, 3).double(), better_loss_more_mistakes(labels)[1]),
+            "should make more mistakes",
+        ),
+        (
+            lambda labels: (torch.full((len(labels), 3), torch.inf), better_loss_more_mistakes(labels)[1]),
+            "are not all finite",
+        ),
     ],
     "standardize_parts": [
         (lambda a, b: (standardize_parts(a, a)[0], standardize_parts(b, b)[0]), "by its own mean and deviation"),

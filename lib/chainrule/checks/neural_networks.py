@@ -438,11 +438,139 @@ train_in_batches = Exercise(
     forbidden=("chainrule.training", "chainrule.generalized_linear_models"),
 )
 
+# hinge_gradient: implement
+
+
+def _hinge_gradient(scores: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    rows = torch.arange(len(scores))
+    excess = (scores - scores[rows, labels].unsqueeze(1) + 1).clamp(min=0)
+    excess[rows, labels] = 0
+    gradient = (excess > 0).to(scores.dtype)
+    gradient[rows, labels] = -gradient.sum(dim=1)
+    return float(excess.sum() / len(scores)), gradient / len(scores)
+
+
+def _scores_and_labels(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    m, k = _whole(1, 6, generator), _whole(3, 6, generator)
+    return 2 * _normal(m, k, generator=generator), torch.randint(0, k, (m,), generator=generator)
+
+
+hinge_gradient = Exercise(
+    name="hinge_gradient",
+    chapter=CHAPTER,
+    title="The hinge loss and its gradient",
+    points=4,
+    page="neural-networks/losses",
+    start="one sample: which rivals come within 1 of the true class, and which entries of the scores do they involve?",
+    reference=_hinge_gradient,
+    output=(Output("number", "the loss"), Output("tensor", "the gradient")),
+    public=(
+        (torch.tensor([[2.0, 3.0, -1.0, 2.5]], dtype=torch.float64), torch.tensor([0])),
+        (torch.tensor([[5.0, 1.0, 1.5], [0.0, 0.0, 0.0]], dtype=torch.float64), torch.tensor([0, 2])),
+    ),
+    draw=_scores_and_labels,
+    mistakes=(
+        Mistake(
+            lambda scores, labels: (_hinge_gradient(scores, labels)[0] + 1, _hinge_gradient(scores, labels)[1]),
+            "The true class is compared with itself, which always gives 1. Leave it out of the sum.",
+        ),
+        Mistake(
+            lambda scores, labels: tuple(part * len(scores) for part in _hinge_gradient(scores, labels)),
+            "The loss is a mean over the samples: divide it, and the gradient with it, by m.",
+        ),
+        Mistake(
+            lambda scores, labels: (
+                _hinge_gradient(scores, labels)[0],
+                _hinge_gradient(scores, labels)[1] * len(scores),
+            ),
+            "The loss is right. The gradient is that of the sum over the samples; the mean divides it by m too.",
+        ),
+        Mistake(
+            lambda scores, labels: (
+                _hinge_gradient(scores, labels)[0],
+                _hinge_gradient(scores, labels)[1].clamp(min=0),
+            ),
+            "The rivals are pushed down and nothing pulls the true class up: each violated margin contains its score "
+            "too, with a minus sign.",
+        ),
+        Mistake(
+            lambda scores, labels: (_hinge_gradient(scores, labels)[0], -_hinge_gradient(scores, labels)[1]),
+            "The sign: the gradient points uphill. The loss grows when a rival's score grows.",
+        ),
+        Mistake(
+            lambda scores, labels: (
+                _hinge_gradient(scores, labels)[0] / scores.shape[1],
+                _hinge_gradient(scores, labels)[1] / scores.shape[1],
+            ),
+            "This is divided by the number of classes too, as torch's multi_margin_loss does; ours is not.",
+        ),
+    ),
+    forbidden=(
+        "chainrule.losses",
+        "torch.nn.functional.multi_margin_loss",
+        "torch.nn.MultiMarginLoss",
+        "torch.autograd.grad",
+        "torch.autograd.functional",
+        "torch.autograd.backward",
+        "torch.Tensor.backward",
+        "torch.func",
+    ),
+)
+
+# better_loss_more_mistakes: break
+
+
+def _better_loss_more_mistakes(labels: Tensor) -> tuple[Tensor, Tensor]:
+    true = torch.nn.functional.one_hot(labels, 3).double()
+    other = torch.nn.functional.one_hot((labels + 1) % 3, 3).double()
+    proud = 10 * true
+    proud[0] = 50 * other[0]  # one sample wrong, with all its heart
+    return 0.1 * other, proud  # the first is wrong everywhere, by a hair
+
+
+def _accept_scores(inputs: tuple, output: tuple) -> str | None:
+    (labels,) = inputs
+    mistakes, losses = [], []
+    for name, scores in zip(("first", "second"), output, strict=True):
+        if not scores.isfinite().all():
+            return f"The {name} scores are not all finite"
+        ordered = scores.sort(dim=1).values
+        if (ordered[:, -1] - ordered[:, -2] < 1e-9).any():
+            return f"The {name} scores have two equal highest ones in a row, so it is not clear what they predict"
+        mistakes.append(int((scores.argmax(dim=1) != labels).sum()))
+        true = scores.gather(1, labels.unsqueeze(1)).squeeze(1)
+        losses.append(float((torch.logsumexp(scores, dim=1) - true).mean()))
+    said = f"The cross entropies are {losses[0]:.4g} and {losses[1]:.4g} nats, the mistakes {mistakes[0]} and "
+    said += f"{mistakes[1]}"
+    if losses[0] >= losses[1]:
+        return f"{said}. The first should have the lower cross entropy"
+    if mistakes[0] <= mistakes[1]:
+        return f"{said}. The first should make more mistakes"
+    return None
+
+
+better_loss_more_mistakes = Exercise(
+    name="better_loss_more_mistakes",
+    chapter=CHAPTER,
+    title="Lower loss, more mistakes",
+    points=3,
+    page="neural-networks/losses",
+    start="one sample that is wrong by a hair, and one that is wrong beyond doubt: what does each cost?",
+    reference=_better_loss_more_mistakes,
+    output=(Output("tensor", "the first scores"), Output("tensor", "the second scores")),
+    public=((torch.tensor([0, 1, 2, 1]),), (torch.tensor([2, 2]),)),
+    draw=lambda generator: (torch.randint(0, 3, (_whole(2, 8, generator),), generator=generator),),
+    num_random=4,
+    accept=_accept_scores,
+)
+
 EXERCISES = (
     perceptron_on_and,
     slow_perceptron,
     geometric_family,
     fit_counts,
+    hinge_gradient,
+    better_loss_more_mistakes,
     standardize_parts,
     train_in_batches,
 )

@@ -169,6 +169,8 @@ def test_what_is_no_sample_is_refused(unchecked):
     for bad_x, bad_y in ((x, y[:2]), (x[0], y), (x[:0], y[:0]), (x[:, :0], y), (x, y.unsqueeze(1))):
         with pytest.raises(ValueError, match=r"expected x of shape \(m, d\) and y of shape \(m,\), both at least 1"):
             fit_stump(bad_x, bad_y)
+    with pytest.raises(ValueError, match=r"both at least 1, got \(3, 2\) and \(2,\)"):
+        fit_stump(x, y[:2])
     for bad in (2, -1):
         with pytest.raises(ValueError, match=f"classes 0 and 1, got {bad}"):
             fit_stump(x, torch.tensor([0, bad, 1]))

@@ -120,6 +120,7 @@ def test_taylor_is_exact_for_polynomials_of_its_order(generator, device, dtype):
     assert_close(result, 2 + u @ A[0] + quadratic_form(A, u), rtol=1e-3, atol=1e-4)
     assert_close(taylor_approximation(lambda x: 2 + A[0] @ x, w, u), 2 + u @ A[0], rtol=1e-3, atol=1e-4)
     assert_close(taylor_approximation(cubic, w, u, 0), cubic(w).expand(4, 2))
+    assert_close(taylor_approximation(cubic, w, u), taylor_approximation(cubic, w, u, order=1))
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
@@ -149,6 +150,8 @@ def test_taylor_polynomial_of_polynomials_and_constants():
         assert_close(taylor_polynomial(lambda v: v**3 - v, c, x, 7), x**3 - x)
     assert_close(taylor_polynomial(lambda v: 3 * v + 1, c, x, 4), 3 * x + 1)
     assert_close(taylor_polynomial(lambda v: torch.ones((), dtype=F64), c, x, 2), torch.ones(5, dtype=F64))
+    parameter = torch.tensor(3.0, dtype=F64, requires_grad=True)  # has a gradient, but does not depend on c
+    assert_close(taylor_polynomial(lambda v: parameter * 1, c, x, 2), torch.full((5,), 3.0, dtype=F64))
     assert not c.requires_grad
     assert taylor_polynomial(torch.exp, c, x.reshape(5, 1), 2).shape == (5, 1)
 

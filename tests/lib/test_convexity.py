@@ -132,6 +132,16 @@ def test_search_does_not_take_rounding_for_a_violation(generator, dtype):
     assert deep is not None
 
 
+def test_large_values_elsewhere_hide_no_violation(generator):
+    points = torch.cat([torch.linspace(-3, 3, 300, dtype=F64), torch.tensor([1e8], dtype=F64)])
+
+    def waves(x):  # 1e16 at the last point
+        return x.square() + 3 * torch.sin(4 * x) * (x.abs() < 4)
+
+    x, y, t = find_convexity_violation(waves, points, generator=generator)
+    assert chord_gap(waves, x, y, t) < -1 and x.abs() < 4 and y.abs() < 4
+
+
 def test_search_knows_infinite_values(generator):
     points = torch.linspace(-1, 1, 40)
     inside = torch.tensor(math.inf)
@@ -222,6 +232,10 @@ def test_curvature_of_numbers_and_matrices(generator):
     assert_close(smallest_curvature(lambda a: a.square().sum(), X), torch.full((3,), 2.0, dtype=F64))
     # log-sum-exp is flat along (1, ..., 1) and convex elsewhere
     assert_close(smallest_curvature(log_sum_exp, X.reshape(3, 4)), torch.zeros(3, dtype=F64), atol=1e-12, rtol=0)
+
+
+def test_curvature_of_a_single_point():
+    assert smallest_curvature(torch.sum, torch.ones(1, 3)).tolist() == [0]
 
 
 @pytest.mark.usefixtures("unchecked")

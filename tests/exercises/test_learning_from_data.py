@@ -35,6 +35,30 @@ def manhattan(a, b):
 
 knn = classify(manhattan)
 
+# fool_neighbour
+
+
+def fool_by_trying(train_x, train_y, query, share=1.0, steps=20_000):
+    """Walk in small steps until the answer has changed; a share above 1 walks on."""
+    distances = torch.cdist(query[None], train_x)[0]
+    old = train_y[distances.argmin()]
+    goal = train_x[torch.where(train_y == old, math.inf, distances).argmin()]
+    points = query + torch.linspace(0, 1, steps, dtype=F64)[:, None] * (goal - query)
+    answers = train_y[torch.cdist(points, train_x, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)]
+    first = int((answers != old).int().argmax())
+    return query + share * (points[first] - query)
+
+
+def fool_with_a_share(share):
+    def answer(train_x, train_y, query):
+        distances = torch.cdist(query[None], train_x)[0]
+        old = train_y[distances.argmin()]
+        goal = train_x[torch.where(train_y == old, math.inf, distances).argmin()]
+        return query + share * (goal - query)
+
+    return answer
+
+
 # score_of_the_best
 
 
@@ -57,6 +81,7 @@ def score_by_tensors(num_guessers, num_examples):
 RIGHT = {
     "leave_one_out_errors": [lambda: [2, 1, 6], lambda: torch.tensor([2, 1, 6])],
     "knn_classify": [knn, lambda *inputs: torch.tensor(knn(*inputs))],
+    "fool_neighbour": [fool_by_trying, lambda *inputs: fool_by_trying(*inputs, share=1.004)],
     "score_of_the_best": [score_by_powers, score_by_tensors],
 }
 
@@ -89,6 +114,15 @@ WRONG = {
         ),
         (lambda train_x, train_y, queries, k: torch.cdist(queries, train_x, p=1).argmin(1), "numbers of examples"),
         (classify(manhattan, pick=lambda votes: sum(votes) / len(votes)), "Classes are names"),
+    ],
+    "fool_neighbour": [
+        (lambda train_x, train_y, query: query, "was not moved"),
+        (fool_with_a_share(1.0), "before we reach it"),
+        (fool_with_a_share(0.5), "the middle of the way"),
+        (lambda *inputs: fool_by_trying(*inputs, share=0.95), "is still of class"),
+        (lambda *inputs: fool_by_trying(*inputs, share=1.05), "towards the other example is enough"),
+        (lambda *inputs: fool_by_trying(*inputs) * math.nan, "nan"),
+        (lambda *inputs: fool_by_trying(*inputs).tolist(), "torch.tensor(...) makes one"),
     ],
     "score_of_the_best": [
         (lambda n, m: 0.5, "because it was lucky"),

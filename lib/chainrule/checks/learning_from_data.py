@@ -1,12 +1,13 @@
 """The exercises on learning from data, in the order of its exercise page."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from chainrule.checks._record import Exercise, Mistake, Output
-from chainrule.nearest_neighbours import knn_predict, l1_distance
+from chainrule.nearest_neighbours import knn_predict, l1_distance, l2_distance
 
 __all__ = ["EXERCISES"]
 
@@ -150,6 +151,90 @@ knn_classify = Exercise(
     forbidden=("chainrule.nearest_neighbours", "sklearn.neighbors"),
 )
 
+# fool_neighbour: break it
+
+
+def _walk(train_x: Tensor, train_y: Tensor, query: Tensor) -> tuple[Tensor, float]:
+    """The nearest example of another class, and the share of the way to it that is needed."""
+    old = knn_predict(train_x, train_y, query[None])[0]
+    same, other = train_x[train_y == old], train_x[train_y != old]
+    goal = other[l2_distance(query[None], other)[0].argmin()]
+    way = goal - query
+    begin = (query - same).square().sum(dim=1) - way.square().sum()
+    return goal, float((-begin / (2 * (goal - same) @ way))[begin < 0].max())
+
+
+def _fool_neighbour(train_x: Tensor, train_y: Tensor, query: Tensor) -> Tensor:
+    goal, share = _walk(train_x, train_y, query)
+    return query + 1.001 * share * (goal - query)
+
+
+def _accept_fool(inputs: tuple[Tensor, Tensor, Tensor], moved: Tensor) -> str | None:
+    train_x, train_y, query = inputs
+    if not moved.isfinite().all():
+        return "the moved query must be finite"
+    goal, share = _walk(train_x, train_y, query)
+    old, new = knn_predict(train_x, train_y, torch.stack([query, moved])).tolist()
+    went, needed = float((moved - query).norm()), share * float((goal - query).norm())
+    if new == old:
+        return f"the nearest neighbour of the moved query is still of class {old}"
+    if went > 1.01 * needed:
+        return f"the query was moved by {went:.4g}, and a step of {needed:.4g} towards the other example is enough"
+    return None
+
+
+def _draw_query(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    x, y, queries, _ = _draw_points(generator)
+    return x, y, queries[0]
+
+
+def _step(share: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Go that share of the way to the nearest example of another class."""
+    return lambda train_x, train_y, query: query + share * (_walk(train_x, train_y, query)[0] - query)
+
+
+def _needed_exactly(train_x: Tensor, train_y: Tensor, query: Tensor) -> Tensor:
+    goal, share = _walk(train_x, train_y, query)
+    return query + 0.999 * share * (goal - query)
+
+
+_PATH = torch.tensor([[0.0, 1.0], [4.0, 0.0], [2.0, 1.0], [9.0, 9.0]], dtype=torch.float64)
+
+fool_neighbour = Exercise(
+    name="fool_neighbour",
+    chapter=CHAPTER,
+    title="Fool the nearest neighbour",
+    points=4,
+    page="learning-from-data/nearest-neighbours",
+    start="two examples only, of different classes: from where on is the second one nearer?",
+    reference=_fool_neighbour,
+    output=Output("tensor", "the moved query"),
+    public=(
+        (_PATH[:2], torch.tensor([0, 1]), torch.zeros(2, dtype=torch.float64)),
+        (_PATH, torch.tensor([0, 1, 0, 1]), torch.zeros(2, dtype=torch.float64)),
+        (_PATH, torch.tensor([2, 5, 2, 7]), torch.tensor([0.5, 0.0], dtype=torch.float64)),
+    ),
+    draw=_draw_query,
+    accept=_accept_fool,
+    mistakes=(
+        Mistake(
+            lambda train_x, train_y, query: query,
+            "The query was not moved, so the answer is the old one.",
+        ),
+        Mistake(_step(1.0), "This is the other example itself. The answer changes before we reach it."),
+        Mistake(
+            _step(0.5),
+            "This is the middle of the way. What counts is not the distance to the query but to the examples of its "
+            "class, and one of them may be nearer to the middle, or all of them farther.",
+        ),
+        Mistake(
+            _needed_exactly,
+            "The step ends just before the place where the answer changes. Go a little beyond it.",
+        ),
+    ),
+    forbidden=("chainrule.nearest_neighbours", "sklearn.neighbors"),
+)
+
 # score_of_the_best: derive
 
 
@@ -204,5 +289,6 @@ score_of_the_best = Exercise(
 EXERCISES = (
     leave_one_out_errors,
     knn_classify,
+    fool_neighbour,
     score_of_the_best,
 )

@@ -149,7 +149,7 @@ def test_an_election_without_voters_is_refused(unchecked):
         majority_vote(torch.tensor([[0, -1], [-2, 4]]))
     with pytest.raises(TypeError, match="expected votes to be of integer type"):
         majority_vote(torch.tensor([[0.0, 1.0]]))
-    assert majority_vote(torch.zeros(0, 3, dtype=torch.long)).shape == (0,)
+    assert majority_vote(torch.zeros(0, 1, dtype=torch.long)).shape == (0,)
 
 
 # Prediction

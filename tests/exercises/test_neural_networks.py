@@ -140,6 +140,59 @@ def better_loss_more_mistakes(labels):
     return 1e-3 * wrong, proud
 
 
+# switch_network
+
+
+def switch_network(off, on):
+    """Another way: one unit for each order of the two switches, open when the first is on and the second is not."""
+    W = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=F64) / (on - off)
+    return W, torch.zeros(2, dtype=F64), torch.tensor([1.0, 1.0, 0.0], dtype=F64)
+
+
+# mlp_gradients
+
+
+def mlp_gradients(W1, b1, W2, b2, x, y):
+    parameters = [p.clone().requires_grad_() for p in (W1, b1, W2, b2)]
+    V1, c1, V2, c2 = parameters
+    loss = torch.nn.functional.mse_loss(torch.tanh(x @ V1.T + c1) @ V2.T + c2, y)
+    return torch.autograd.grad(loss, parameters)
+
+
+def gradients(change):
+    return lambda W1, b1, W2, b2, x, y: change(*mlp_gradients(W1, b1, W2, b2, x, y), x=x, y=y)
+
+
+def slope_of_tanh(W1, b1, W2, b2, x, y, slope):
+    a = torch.tanh(x @ W1.T + b1)
+    error = 2 * (a @ W2.T + b2 - y) / y.numel()
+    back = (error @ W2) * slope(a)
+    return back.T @ x, back.sum(0), error.T @ a, error.sum(0)
+
+
+# killing_rate
+
+
+def lines(x, y, w, b, bias=1.0):
+    """Pre-activations at the learning rates 0 and 1, by autograd: straight lines in between and beyond."""
+    w, b = w.clone().requires_grad_(), torch.tensor(b, dtype=F64, requires_grad=True)
+    loss = (torch.relu(x @ w + b) - y).square().mean() / 2
+    by_w, by_b = torch.autograd.grad(loss, (w, b))
+    return (x @ w + b).detach(), (x @ (w - by_w) + b - bias * by_b).detach()
+
+
+def quotients(x, y, w, b):
+    z, after = lines(x, y, w, b)
+    falling = (z > 0) & (after < z)
+    return (z / (z - after))[falling] if falling.any() else torch.zeros(1)
+
+
+def killing_rate(x, y, w, b, bias=1.0):
+    z, after = lines(x, y, w, b, bias)
+    candidates = [0.0, *(z / (z - after))[(z > 0) & (after < z)].tolist()]
+    return min((r for r in candidates if (z + r * (after - z) <= 1e-9).all()), default=math.inf)
+
+
 RIGHT = {
     "perceptron_on_and": [perceptron_on_and, lambda: torch.tensor([1.0, 1, 0, 2, 1, -1])],
     "slow_perceptron": [slow_perceptron],
@@ -148,6 +201,10 @@ RIGHT = {
         lambda eta: (-torch.log(-torch.expm1(eta)), 1 / torch.expm1(-eta), 0.25 / torch.sinh(eta / 2) ** 2),
     ],
     "fit_counts": [fit_counts],
+    "count_parameters": [lambda: [330, 2410, 67210, 10100], lambda: torch.tensor([330.0, 2410, 67210, 10100])],
+    "switch_network": [switch_network],
+    "mlp_gradients": [mlp_gradients],
+    "killing_rate": [killing_rate],
     "hinge_gradient": [hinge_gradient],
     "better_loss_more_mistakes": [better_loss_more_mistakes],
     "standardize_parts": [standardize_parts],
@@ -189,6 +246,61 @@ WRONG = {
         (lambda x, y: -fit_counts(x, y), "the mean of y grows"),
         (lambda x, y: line(x, y - 1), "one Newton step"),
         (lambda x, y: fit_counts(x, y)[:, None], "has shape (1, 1), and it should have shape (1,)"),
+    ],
+    "count_parameters": [
+        (lambda: [320, 2368, 66816, 10000], "Each neuron has a bias"),
+        (lambda: [362, 2474, 67338, 10200], "The inputs got a bias too"),
+        (lambda: [330, 2410, 67210, 5050], "two affine functions"),
+        (lambda: [330, 2410, 67210, 10050], "the biases double too"),
+        (lambda: [330, 2410, 34314, 10100], "from 256 to 128 was forgotten"),
+        (lambda: [330, 2410, 67210], "has 3 entries, and it should have 4"),
+    ],
+    "switch_network": [
+        (lambda off, on: switch_network(0.0, 1.0), "shift and scale the inputs first"),
+        (
+            lambda off, on: (torch.ones(2, 2), torch.full((2,), 100.0), torch.tensor([1.0, -2.0, 0.0])),
+            "the network is affine",
+        ),
+        (lambda off, on: (torch.zeros(2, 2), -torch.ones(2), torch.ones(3)), "A hidden unit is dead"),
+        (
+            lambda off, on: (*switch_network(off, on)[:2], torch.tensor([-1.0, -1.0, 1.0])),
+            "says when the switches agree",
+        ),
+        (
+            lambda off, on: (*switch_network(off, on)[:2], torch.tensor([1.0, -1.0, 0.0])),
+            "the other what exceeds one of them",
+        ),
+        (lambda off, on: (torch.full((2, 2), math.inf), torch.zeros(2), torch.zeros(3)), "must be finite"),
+        (lambda off, on: switch_network(off, on)[:2], "as a tuple, and we got 2 values"),
+    ],
+    "mlp_gradients": [
+        (gradients(lambda *g, x, y: tuple(v * y.numel() for v in g)), "divide by m * k"),
+        (gradients(lambda *g, x, y: tuple(-v for v in g)), "All signs are reversed"),
+        (gradients(lambda *g, x, y: tuple(v / 2 for v in g)), "A factor 2 is missing"),
+        (
+            lambda W1, b1, W2, b2, x, y: slope_of_tanh(W1, b1, W2, b2, x, y, lambda a: 1 + 0 * a),
+            "multiplied by its slope",
+        ),
+        (
+            lambda W1, b1, W2, b2, x, y: slope_of_tanh(W1, b1, W2, b2, x, y, lambda a: 1 - a.tanh() ** 2),
+            "a = tanh(z) already",
+        ),
+        (
+            lambda W1, b1, W2, b2, x, y: slope_of_tanh(W1, b1, W2, b2, x, y, lambda a: (a > 0).double()),
+            "the slope of ReLU",
+        ),
+        (gradients(lambda a, b, c, d, x, y: (a.T, b, c, d)), "has shape (2, 1), and it should have shape (1, 2)"),
+    ],
+    "killing_rate": [
+        (lambda x, y, w, b: quotients(x, y, w, b).min(), "The unit is dead only when the last one does"),
+        (lambda x, y, w, b: killing_rate(x, y, w, b) / len(y), "the gradient has 1/m"),
+        (
+            lambda x, y, w, b: killing_rate(torch.cat([x, 0 * x[:, :1]], 1), y, torch.cat([w, w[:1]]), b, 0.0),
+            "the bias too",
+        ),
+        (lambda x, y, w, b: quotients(x, y, w, b).max(), "Otherwise the answer is math.inf"),
+        (lambda x, y, w, b: -killing_rate(x, y, w, b), "it should be 0.307692"),
+        (lambda x, y, w, b: None, "is there a `return` at the end"),
     ],
     "hinge_gradient": [
         (hinge(lambda loss, gradient: (loss + 1, gradient)), "compared with itself"),

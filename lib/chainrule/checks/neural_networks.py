@@ -1,6 +1,7 @@
 """The exercises of the chapter on neural networks, in the order of its exercise page."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -564,11 +565,295 @@ better_loss_more_mistakes = Exercise(
     accept=_accept_scores,
 )
 
+# count_parameters: predict
+
+
+def _count_parameters() -> list[float]:
+    return [330, 2410, 67_210, 10_100]
+
+
+count_parameters = Exercise(
+    name="count_parameters",
+    chapter=CHAPTER,
+    title="Predict the number of parameters",
+    points=2,
+    page="neural-networks/multilayer-perceptron",
+    start="the single layer: each of its 10 neurons has 32 weights, and what else?",
+    reference=_count_parameters,
+    output=Output("numbers", "the list of counts"),
+    public=((),),
+    absolute=0.5,
+    mistakes=(
+        Mistake(
+            lambda: [320, 2368, 66_816, 10_000],
+            "The weights are right. Each neuron has a bias as well.",
+        ),
+        Mistake(
+            lambda: [362, 2474, 67_338, 10_200],
+            "The inputs got a bias too. Nothing is computed there, so there is nothing to shift.",
+        ),
+        Mistake(
+            lambda: [330, 2410, 67_210, 5050],
+            "A Maxout unit with two pieces has two affine functions, each with weights and a bias of its own.",
+        ),
+        Mistake(
+            lambda: [330, 2410, 67_210, 10_050],
+            "In the Maxout layer the biases double too: each piece has its own.",
+        ),
+        Mistake(
+            lambda: [320, 20_480, 41_943_040, 10_000],
+            "Matrices that follow each other are different parameters. Their sizes are added, not multiplied.",
+        ),
+        Mistake(
+            lambda: [330, 2410, 34_314, 10_100],
+            "In the third network the layer from 256 to 128 was forgotten, which has 128 * 257 parameters.",
+        ),
+    ),
+    forbidden=("chainrule.multilayer_perceptron", "chainrule.activations"),
+)
+
+# switch_network: derive
+
+
+def _switch_network(off: float, on: float) -> tuple[Tensor, Tensor, Tensor]:
+    W = torch.full((2, 2), 1 / (on - off), dtype=torch.float64)
+    b = -torch.tensor([2 * off, off + on], dtype=torch.float64) / (on - off)
+    return W, b, torch.tensor([1.0, -2.0, 0.0], dtype=torch.float64)
+
+
+def _run_switch_network(off: float, on: float, W: Tensor, b: Tensor, v: Tensor) -> list[float]:
+    corners = torch.tensor([[off, off], [off, on], [on, off], [on, on]], dtype=torch.float64)
+    return (torch.relu(corners @ W.T + b) @ v[:2] + v[2]).tolist()
+
+
+def _accept_switches(inputs: tuple, output: tuple) -> str | None:
+    off, on = inputs
+    W, b, v = output
+    if not all(torch.isfinite(part).all() for part in output):
+        return "All weights must be finite"
+    got = _run_switch_network(off, on, W, b, v)
+    if all(abs(value - want) < 1e-6 for value, want in zip(got, (0, 1, 1, 0), strict=True)):
+        return None
+    shown = ", ".join(f"{value:.4g}" for value in got)
+    reason = f"The network gives {shown} for the switches off/off, off/on, on/off, on/on instead of 0, 1, 1, 0. "
+    corners = torch.tensor([[off, off], [off, on], [on, off], [on, on]], dtype=torch.float64)
+    z = corners @ W.T + b
+    if (z <= 1e-12).all(dim=0).any():
+        return reason + "A hidden unit is dead: its pre-activation is not positive for any of the four"
+    if (z >= -1e-12).all():
+        return reason + "Both hidden units are open for all four inputs, so the network is affine, and no plane fits"
+    plain = _run_switch_network(0, 1, W, b, v)
+    if all(abs(value - want) < 1e-6 for value, want in zip(plain, (0, 1, 1, 0), strict=True)):
+        return reason + "For switches with the values 0 and 1 it would be right: shift and scale the inputs first"
+    if all(abs(value - want) < 1e-6 for value, want in zip(got, (1, 0, 0, 1), strict=True)):
+        return reason + "This is the opposite: it says when the switches agree"
+    return reason + "Let one unit carry the number of switches that are on, and the other what exceeds one of them"
+
+
+switch_network = Exercise(
+    name="switch_network",
+    chapter=CHAPTER,
+    title="The staircase light, for any switches",
+    points=3,
+    page="neural-networks/multilayer-perceptron",
+    start="switches with the values 0 and 1, and the two hidden units of the page",
+    reference=_switch_network,
+    output=(
+        Output("tensor", "the hidden weights W"),
+        Output("tensor", "the hidden biases b"),
+        Output("tensor", "the output weights v"),
+    ),
+    public=((0.0, 1.0), (-1.0, 1.0), (2.0, 5.0), (-3.0, -2.5)),
+    draw=lambda generator: (
+        (low := float(4 * _normal(1, generator=generator))),
+        low + 0.1 + float(_normal(1, generator=generator).abs()),
+    ),
+    accept=_accept_switches,
+)
+
+# mlp_gradients: implement
+
+
+def _mlp_gradients(W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    return _variant_gradients(W1, b1, W2, b2, x, y)
+
+
+def _variant_gradients(
+    W1: Tensor,
+    b1: Tensor,
+    W2: Tensor,
+    b2: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    mean: bool = True,
+    mask: str = "open",
+    sign: float = 1.0,
+    factor: float = 2.0,
+) -> tuple[Tensor, ...]:
+    """The gradients of the mean squared error of a network with tanh, and the usual slips."""
+    a = torch.tanh(x @ W1.T + b1)
+    delta2 = sign * factor * (a @ W2.T + b2 - y) / (y.numel() if mean else 1)
+    back = delta2 @ W2
+    slope = {"open": 1 - a**2, "none": 1.0, "pre": 1 - torch.tanh(a) ** 2, "relu": (a > 0).double()}[mask]
+    delta1 = back * slope
+    return delta1.T @ x, delta1.sum(0), delta2.T @ a, delta2.sum(0)
+
+
+def _draw_network(generator: torch.Generator) -> tuple[Tensor, ...]:
+    m, d, n, k = (_whole(2, 6, generator) for _ in range(4))
+    shapes = ((n, d), (n,), (k, n), (k,), (m, d), (m, k))
+    return tuple(_normal(*shape, generator=generator) for shape in shapes)
+
+
+def _slip(**how) -> Callable[..., tuple[Tensor, ...]]:
+    return lambda W1, b1, W2, b2, x, y: _variant_gradients(W1, b1, W2, b2, x, y, **how)
+
+
+mlp_gradients = Exercise(
+    name="mlp_gradients",
+    chapter=CHAPTER,
+    title="The backward pass of a tanh network",
+    points=4,
+    page="neural-networks/digits-from-scratch",
+    start="the last layer: the loss is a mean over all m * k squares, so what is its derivative in one prediction?",
+    reference=_mlp_gradients,
+    output=(
+        Output("tensor", "the gradient of W1"),
+        Output("tensor", "the gradient of b1"),
+        Output("tensor", "the gradient of W2"),
+        Output("tensor", "the gradient of b2"),
+    ),
+    public=(
+        (
+            torch.tensor([[1.0, 2.0]], dtype=torch.float64),
+            _vector(0.0),
+            torch.tensor([[2.0]], dtype=torch.float64),
+            _vector(0.0),
+            torch.tensor([[1.0, -0.5], [0.5, 0.25]], dtype=torch.float64),
+            torch.tensor([[0.0], [1.0]], dtype=torch.float64),
+        ),
+        _draw_network(torch.Generator().manual_seed(3)),
+    ),
+    draw=_draw_network,
+    mistakes=(
+        Mistake(
+            _slip(mean=False),
+            "This is the gradient of the sum of the squares. The loss is their mean: divide by m * k.",
+        ),
+        Mistake(_slip(sign=-1.0), "All signs are reversed: (prediction - y)^2 has the derivative 2 (prediction - y)."),
+        Mistake(_slip(factor=1.0), "A factor 2 is missing: the derivative of a square is 2 times its base."),
+        Mistake(
+            _slip(mask="none"),
+            "The second layer is right. On its way to the first one the gradient passes through tanh and is "
+            "multiplied by its slope.",
+        ),
+        Mistake(
+            _slip(mask="pre"),
+            "The slope of tanh was taken at the activation a. It is 1 - tanh(z)^2, and a = tanh(z) already.",
+        ),
+        Mistake(
+            _slip(mask="relu"),
+            "The gradient was stopped where the activation is negative. That is the slope of ReLU; here it is 1 - a^2.",
+        ),
+    ),
+    forbidden=("torch.autograd", "torch.func", "torch.Tensor.backward", "chainrule.multilayer_perceptron"),
+)
+
+# killing_rate: break
+
+
+def _killing_rate(x: Tensor, y: Tensor, w: Tensor, b: float) -> float:
+    return _variant_rate(x, y, w, b)
+
+
+def _variant_rate(
+    x: Tensor,
+    y: Tensor,
+    w: Tensor,
+    b: float,
+    *,
+    mean: bool = True,
+    bias: bool = True,
+    slope: bool = True,
+    last: bool = True,
+    possible: bool = True,
+) -> float:
+    """The least learning rate that shuts a unit for every input, and the usual slips on the way to it."""
+    z = x @ w + b
+    delta = (torch.relu(z) - y) * ((z > 0) if slope else 1.0) / (len(y) if mean else 1)
+    fall = x @ (x.T @ delta) + (delta.sum() if bias else 0.0)  # z - rate * fall is what the step leaves
+    falling = (fall > 0) & (z > 0)
+    if possible and ((z > 0) & ~falling).any():
+        return math.inf
+    rates = z[falling] / fall[falling]
+    if not len(rates):
+        return 0.0
+    rate = float(rates.max() if last else rates.min())
+    return math.inf if possible and last and (z - rate * fall > 1e-9).any() else rate
+
+
+def _draw_unit(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
+    m, d = _whole(3, 6, generator), _whole(1, 3, generator)
+    x, w = _normal(m, d, generator=generator).abs() + 0.1, _normal(d, generator=generator).abs() + 0.1
+    y = 0.2 * _normal(m, generator=generator).abs()
+    return x, y, w, -0.2 * float(_normal(1, generator=generator).abs())
+
+
+def _rate_slip(**how) -> Callable[..., float]:
+    return lambda x, y, w, b: _variant_rate(x, y, w, b, **how)
+
+
+killing_rate = Exercise(
+    name="killing_rate",
+    chapter=CHAPTER,
+    title="The learning rate that kills",
+    points=4,
+    page="neural-networks/activations",
+    start="the gradient of the loss in w and b; then write the pre-activation after the step as z - rate * something",
+    reference=_killing_rate,
+    output=Output("number", "the learning rate"),
+    public=(
+        (torch.tensor([[1.0], [2.0]], dtype=torch.float64), _vector(0.0, 0.0), _vector(1.0), 0.0),
+        (torch.tensor([[1.0], [3.0]], dtype=torch.float64), _vector(0.0, 0.0), _vector(1.0), -2.0),
+        (torch.tensor([[1.0], [2.0]], dtype=torch.float64), _vector(5.0, 5.0), _vector(1.0), 0.0),
+        (torch.tensor([[1.0], [-1.0]], dtype=torch.float64), _vector(0.0, 0.0), _vector(2.0), 1.0),
+        _draw_unit(torch.Generator().manual_seed(0)),
+    ),
+    draw=_draw_unit,
+    mistakes=(
+        Mistake(
+            _rate_slip(last=False),
+            "At this learning rate the first of the inputs falls silent. The unit is dead only when the last one does.",
+        ),
+        Mistake(
+            _rate_slip(bias=False),
+            "Only the weights were moved. The step changes the bias too, by the rate times the sum of the errors.",
+        ),
+        Mistake(_rate_slip(mean=False), "This is for the sum of the errors. The loss is a mean: the gradient has 1/m."),
+        Mistake(
+            _rate_slip(slope=False),
+            "Inputs for which the unit is already shut were counted in the gradient. ReLU has slope 0 there.",
+        ),
+        Mistake(
+            _rate_slip(possible=False),
+            "For some inputs no learning rate kills: the step must lower the pre-activation of every input that is "
+            "open, and open none that was shut. Otherwise the answer is math.inf.",
+        ),
+    ),
+    forbidden=("torch.autograd", "torch.func", "torch.Tensor.backward"),
+)
+
+
 EXERCISES = (
     perceptron_on_and,
     slow_perceptron,
     geometric_family,
     fit_counts,
+    count_parameters,
+    switch_network,
+    mlp_gradients,
+    killing_rate,
     hinge_gradient,
     better_loss_more_mistakes,
     standardize_parts,

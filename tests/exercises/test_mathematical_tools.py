@@ -103,6 +103,22 @@ def unit(m, i):
     return torch.nn.functional.one_hot(torch.tensor(i), m).to(F64)
 
 
+# terms_needed
+
+
+def terms_needed(image, error, norm=torch.linalg.matrix_norm):
+    """By the approximations themselves."""
+    u, sigma, vt = torch.linalg.svd(image, full_matrices=False)
+    k = 0
+    while norm(image - (u[:, :k] * sigma[:k]) @ vt[:k]) > error * norm(image):
+        k += 1
+    return k
+
+
+def values_above(image, error):
+    return (torch.linalg.svdvals(image) > error * torch.linalg.matrix_norm(image)).sum()
+
+
 # coin_posterior
 
 
@@ -126,6 +142,7 @@ def coin_products(prior, biases, tosses):
 RIGHT = {
     "broadcast_shape": [broadcast_shape, lambda a, b: tuple(float(size) for size in broadcast_shape(a, b))],
     "rotation_onto": [rotation_in_the_plane_of],
+    "terms_needed": [terms_needed],
     "coin_posterior": [coin_posterior],
     "break_variance": [
         lambda m: torch.arange(m, dtype=F64) % 2 * 2 + 2e6,
@@ -161,6 +178,17 @@ WRONG = {
         (lambda u, v: 3 * mirror(u - v) - 2 * torch.outer(v, u), "and it is not orthogonal"),
         (lambda u, v: 2 * torch.eye(len(u), dtype=F64), "This matrix is not orthogonal"),
         (lambda u, v: v, "has shape (2,), and it should have shape (2, 2)"),
+    ],
+    "terms_needed": [
+        (lambda image, error: terms_needed(image, error**0.5), "The Frobenius norm is the root"),
+        (
+            lambda image, error: terms_needed(image, error, lambda m: torch.linalg.matrix_norm(m, "nuc")),
+            "sums of singular values",
+        ),
+        (values_above, "all that is left out together"),
+        (lambda image, error: terms_needed(image, error) + 1, "One too many"),
+        (lambda image, error: torch.linalg.matrix_rank(image), "This is the rank"),
+        (lambda image, error: torch.linalg.svdvals(image), "should be a number"),
     ],
     "coin_posterior": [
         (coin_products, "Add logarithms"),

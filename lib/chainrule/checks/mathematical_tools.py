@@ -169,6 +169,81 @@ rotation_onto = Exercise(
     accept=_accept_rotation,
 )
 
+# terms_needed: measure
+
+
+def _terms(errors: Tensor, bound: float) -> int:
+    """The first k at which the errors, from k = 0 on, are within the bound."""
+    return int((errors > bound).sum())
+
+
+def _squares_left(image: Tensor) -> Tensor:
+    """The sum of the squared singular values from the k-th on, for k = 0, 1, ..., relative to the sum of all."""
+    squares = torch.linalg.svdvals(image).square()
+    return torch.cat([squares.flip(0).cumsum(0).flip(0), squares.new_zeros(1)]) / squares.sum()
+
+
+def _terms_needed(image: Tensor, error: float) -> int:
+    return _terms(_squares_left(image).sqrt(), error)
+
+
+def _terms_by_sums(image: Tensor, error: float) -> int:
+    values = torch.linalg.svdvals(image)
+    return _terms(torch.cat([values.flip(0).cumsum(0).flip(0), values.new_zeros(1)]) / values.sum(), error)
+
+
+def _draw_image(generator: torch.Generator) -> tuple[Tensor, float]:
+    a, b = _whole(3, 25, generator), _whole(3, 25, generator)
+    rows, columns = _normal(a, 12, generator=generator), _normal(12, b, generator=generator)
+    decay = _between(0.4, 0.95, generator) ** torch.arange(12, dtype=torch.float64)
+    return (rows * decay) @ columns, _between(0.02, 0.7, generator)
+
+
+terms_needed = Exercise(
+    name="terms_needed",
+    chapter=CHAPTER,
+    title="How many outer products make a picture?",
+    points=3,
+    page="mathematical-tools/linear-algebra",
+    start="the singular values of a diagonal matrix; how large is what is left when the first k are taken away?",
+    reference=_terms_needed,
+    output=Output("number", "the number of terms"),
+    public=(
+        (torch.diag(_vector(4, 3)), 0.65),
+        (torch.diag(_vector(4, 3)), 0.5),
+        (torch.diag(_vector(4, 3)), 1.5),
+        (_vector(*range(12)).reshape(3, 4), 0.05),
+        (_vector(*[1.0] * 15).reshape(5, 3), 0.01),
+    ),
+    draw=_draw_image,
+    mistakes=(
+        Mistake(
+            lambda image, error: _terms(_squares_left(image), error),
+            "This bounds the squared error. The Frobenius norm is the root of the sum of squares.",
+        ),
+        Mistake(
+            _terms_by_sums,
+            "These are sums of singular values. The Frobenius norm adds their squares.",
+        ),
+        Mistake(
+            lambda image, error: int((torch.linalg.svdvals(image) > error * torch.linalg.matrix_norm(image)).sum()),
+            "Each singular value was compared with the bound by itself. What counts is all that is left out together.",
+        ),
+        Mistake(
+            lambda image, error: _terms_needed(image, error) + 1,
+            "One too many: after k terms the singular values from number k + 1 on are missing, and k may be 0.",
+        ),
+        Mistake(
+            lambda image, error: _terms((1 - _squares_left(image)).clamp(min=0).sqrt().flip(0), error),
+            "The singular values were used from the wrong end. The heaviest terms come first.",
+        ),
+        Mistake(
+            lambda image, error: int(torch.linalg.matrix_rank(image)),
+            "This is the rank, the number of terms for an error of 0. A larger error is allowed.",
+        ),
+    ),
+)
+
 # coin_posterior: implement
 
 
@@ -558,6 +633,7 @@ jacobian_chain_costs = Exercise(
 EXERCISES = (
     broadcast_shape,
     rotation_onto,
+    terms_needed,
     coin_posterior,
     break_variance,
     convex_ones,

@@ -78,11 +78,51 @@ def score_by_tensors(num_guessers, num_examples):
     return (1 - torch.tensor(counts, dtype=F64).cumsum(0) ** num_guessers).mean()
 
 
+# ridge_with_bias
+
+
+def ridge_with_bias(x, y, penalty, bias_penalty=0.0):
+    """By one linear system in the weights and the bias."""
+    m, d = x.shape
+    ones = torch.cat([x, torch.ones(m, 1, dtype=F64)], dim=1)
+    gram = ones.T @ ones + torch.diag(torch.tensor([penalty] * d + [bias_penalty], dtype=F64))
+    solution = torch.linalg.solve(gram, ones.T @ y)
+    return solution[:-1], solution[-1]
+
+
+def augmented(x, y, penalty, root=math.sqrt):
+    """By least squares with a further row for each weight."""
+    m, d = x.shape
+    top = torch.cat([x, torch.ones(m, 1, dtype=F64)], dim=1)
+    bottom = torch.cat([root(penalty) * torch.eye(d, dtype=F64), torch.zeros(d, 1, dtype=F64)], dim=1)
+    labels = torch.cat([y, torch.zeros(d, dtype=F64)])
+    solution = torch.linalg.lstsq(torch.cat([top, bottom]), labels, driver="gelsd").solution
+    return solution[:-1], float(solution[-1])
+
+
+# errors_along_the_width
+
+
+def by_pinv(features, y, test_features, test_y, fit=lambda a, b: torch.linalg.pinv(a) @ b):
+    widths = range(1, features.shape[1] + 1)
+    return [float((test_features[:, :p] @ fit(features[:, :p], y) - test_y).square().mean()) for p in widths]
+
+
+def shortest_by_gram(a, b):
+    return a.T @ torch.linalg.solve(a @ a.T, b) if len(a) < a.shape[1] else torch.linalg.lstsq(a, b).solution
+
+
 RIGHT = {
     "leave_one_out_errors": [lambda: [2, 1, 6], lambda: torch.tensor([2, 1, 6])],
     "knn_classify": [knn, lambda *inputs: torch.tensor(knn(*inputs))],
     "fool_neighbour": [fool_by_trying, lambda *inputs: fool_by_trying(*inputs, share=1.004)],
     "score_of_the_best": [score_by_powers, score_by_tensors],
+    "ridge_with_bias": [ridge_with_bias, augmented],
+    "samples_to_choose": [
+        lambda n, tau, delta: math.ceil(math.log(2 * n / delta) / (2 * (tau / 2) ** 2)),
+        lambda n, tau, delta: next(m for m in range(1, 10**9) if 2 * n * math.exp(-m * tau**2 / 2) <= delta),
+    ],
+    "errors_along_the_width": [by_pinv, lambda *data: torch.tensor(by_pinv(*data, fit=shortest_by_gram))],
 }
 
 # Of each wrong answer: the function, and words that the message must hold.
@@ -134,6 +174,46 @@ WRONG = {
         (lambda n, m: 1 - score_by_powers(n, m), "the worst guesser"),
         (lambda n, m: 0.5 + math.sqrt(math.log(n) / (2 * m)) if n > 1 else 0.5, "an upper bound"),
         (lambda n, m: print(score_by_powers(n, m)), "a `return`"),
+    ],
+    "ridge_with_bias": [
+        (lambda x, y, penalty: ridge_with_bias(x, y, penalty, bias_penalty=penalty), "The bias is penalized too"),
+        (lambda x, y, penalty: (ridge_with_bias(x, y, penalty)[0], y.mean()), "The weights are right"),
+        (lambda x, y, penalty: ridge_with_bias(x, y, penalty * len(x)), "not their mean"),
+        (lambda x, y, penalty: augmented(x, y, penalty, root=lambda value: value), "sqrt(penalty)"),
+        (lambda x, y, penalty: augmented(x, y, penalty, root=lambda value: 0.0), "the penalty has no effect"),
+        (
+            lambda x, y, penalty: (
+                torch.linalg.solve(x.T @ x + penalty * torch.eye(x.shape[1], dtype=F64), x.T @ y),
+                0.0,
+            ),
+            "through the origin",
+        ),
+        (lambda x, y, penalty: ridge_with_bias(x, y, penalty)[0], "come back as a tuple"),
+    ],
+    "samples_to_choose": [
+        (lambda n, tau, delta: math.ceil(math.log(2 * n / delta) / (2 * tau**2)), "two radii"),
+        (lambda n, tau, delta: math.ceil(2 * math.log(2 / delta) / tau**2), "all of them at once"),
+        (lambda n, tau, delta: math.ceil(2 * math.log(n / delta) / tau**2), "A factor 2 is missing"),
+        (lambda n, tau, delta: 2 * math.log(2 * n / delta) / tau**2, "round up"),
+        (lambda n, tau, delta: int(2 * math.log(2 * n / delta) / tau**2), "Rounded down"),
+        (lambda n, tau, delta: math.ceil(2 * math.log10(2 * n / delta) / tau**2), "math.log"),
+        (lambda n, tau, delta: math.ceil(2 * math.log(2 * n / delta) / tau), "as its square"),
+    ],
+    "errors_along_the_width": [
+        (lambda a, y, b, z: by_pinv(a, y, a, y), "on the training data"),
+        (
+            lambda *data: by_pinv(
+                *data,
+                fit=lambda a, b: torch.cat(
+                    [torch.linalg.pinv(a[:, : len(a)]) @ b, torch.zeros(max(0, a.shape[1] - len(a)), dtype=F64)]
+                ),
+            ),
+            "stay at zero",
+        ),
+        (lambda *data: [len(data[3]) * e for e in by_pinv(*data)], "sum of the squared errors"),
+        (lambda *data: [math.sqrt(e) for e in by_pinv(*data)], "the root"),
+        (lambda *data: by_pinv(*data)[: len(data[1])], "gets interesting"),
+        (lambda *data: by_pinv(*data, fit=lambda a, b: torch.linalg.inv(a.T @ a) @ (a.T @ b)), "raised"),
     ],
 }
 

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from chainrule.checks._record import Exercise, Mistake, Output
+from chainrule.linear_regression import append_ones, least_squares, ridge_regression
 from chainrule.nearest_neighbours import knn_predict, l1_distance, l2_distance
+from chainrule.random_features import width_curve
 
 __all__ = ["EXERCISES"]
 
@@ -286,9 +288,258 @@ score_of_the_best = Exercise(
     forbidden=("scipy.stats", "torch.distributions"),
 )
 
+# ridge_with_bias: implement
+
+
+def _ridge_with_bias(x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, float]:
+    weights = ridge_regression(x - x.mean(dim=0), y - y.mean(), penalty)
+    return weights, float(y.mean() - x.mean(dim=0) @ weights)
+
+
+def _penalized_bias(x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, float]:
+    weights = ridge_regression(append_ones(x), y, penalty)
+    return weights[:-1], float(weights[-1])
+
+
+def _ridge_by(gram: Callable[[Tensor, float], Tensor]) -> Callable[[Tensor, Tensor, float], tuple[Tensor, float]]:
+    """Ridge regression with a free bias, where the matrix that is inverted is made in another way."""
+
+    def answer(x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, float]:
+        centered = x - x.mean(dim=0)
+        weights = torch.linalg.pinv(gram(centered, penalty)) @ (centered.T @ (y - y.mean()))
+        return weights, float(y.mean() - x.mean(dim=0) @ weights)
+
+    return answer
+
+
+def _draw_regression(generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    m, d = _whole(3, 12, generator), _whole(1, 5, generator)
+    x = torch.randn(m, d, generator=generator, dtype=torch.float64) + 1
+    y = 3 * torch.randn(m, generator=generator, dtype=torch.float64) + 5
+    return x, y, 0.5 + 5 * float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+ridge_with_bias = Exercise(
+    name="ridge_with_bias",
+    chapter=CHAPTER,
+    title="Ridge regression with a free bias",
+    points=3,
+    page="learning-from-data/capacity",
+    start="the bias: set the derivative with respect to b to zero. What does it say about the mean miss?",
+    reference=_ridge_with_bias,
+    output=(Output("tensor", "the weights"), Output("number", "the bias")),
+    public=(
+        (torch.tensor([[0.0], [2.0]], dtype=torch.float64), torch.tensor([5.0, 9.0], dtype=torch.float64), 2.0),
+        (torch.tensor([[0.0], [1.0], [2.0], [3.0]], dtype=torch.float64), 100 + torch.arange(4.0).double(), 1.0),
+        (torch.eye(3, dtype=torch.float64), torch.tensor([3.0, 6.0, 9.0], dtype=torch.float64), 0.5),
+        (torch.eye(2, 4, dtype=torch.float64), torch.tensor([1.0, -2.0], dtype=torch.float64), 1.5),
+    ),
+    draw=_draw_regression,
+    mistakes=(
+        Mistake(
+            _penalized_bias,
+            "The bias is penalized too. Labels that are all raised by 100 should raise the bias by 100 and leave the "
+            "weights alone; a penalty on b pulls the whole fit towards 0.",
+        ),
+        Mistake(
+            lambda x, y, penalty: (ridge_regression(x, y, penalty), 0.0),
+            "This fit has no bias, so it is forced through the origin.",
+        ),
+        Mistake(
+            lambda x, y, penalty: (_ridge_with_bias(x, y, penalty)[0], float(y.mean())),
+            "The weights are right. The bias belongs to the features as they are: b = mean(y) - <w, mean(x)>.",
+        ),
+        Mistake(
+            lambda x, y, penalty: _ridge_with_bias(x, y, penalty * len(x)),
+            "The penalty was multiplied by m. The cost is the sum of the squared misses, not their mean.",
+        ),
+        Mistake(lambda x, y, penalty: _ridge_with_bias(x, y, 0.0), "This is least squares: the penalty has no effect."),
+        Mistake(
+            lambda x, y, penalty: _ridge_with_bias(x, y, penalty**2),
+            "The penalty entered as its square. Penalty rows in an augmented system need sqrt(penalty).",
+        ),
+        Mistake(
+            _ridge_by(lambda x, penalty: x.T @ x - penalty * torch.eye(x.shape[1], dtype=torch.float64)),
+            "The sign of the penalty: it makes the matrix larger, X^T X + penalty * I.",
+        ),
+        Mistake(
+            _ridge_by(lambda x, penalty: x.T @ x + penalty),
+            "Adding a number to a matrix adds it to every entry. The penalty belongs on the diagonal only.",
+        ),
+        Mistake(
+            lambda x, y, penalty: (lambda w: (w, float(y.mean() - x.mean(dim=0) @ w)))(
+                ridge_regression(x, y - y.mean(), penalty)
+            ),
+            "Only the labels were centered. The bias is free of the weights if the features are centered as well.",
+        ),
+    ),
+    forbidden=("chainrule.linear_regression", "sklearn"),
+)
+
+# samples_to_choose: derive
+
+
+def _samples(num_choices: int, excess: float, delta: float, factor: float = 2.0, inside: float = 2.0) -> float:
+    return factor * math.log(inside * num_choices / delta) / excess**2
+
+
+def _samples_to_choose(num_choices: int, excess: float, delta: float) -> int:
+    return math.ceil(_samples(num_choices, excess, delta))
+
+
+samples_to_choose = Exercise(
+    name="samples_to_choose",
+    chapter=CHAPTER,
+    title="How many examples to choose by?",
+    points=3,
+    page="learning-from-data/generalization",
+    start="two classifiers: how wrong may each validation error be, so that the choice costs at most the excess?",
+    reference=_samples_to_choose,
+    output=Output("number", "the number of examples"),
+    public=((1, 0.1, 0.05), (20, 0.1, 0.05), (1000, 0.02, 0.01)),
+    draw=lambda generator: (
+        _whole(2, 5000, generator),
+        0.01 + 0.2 * float(torch.rand((), generator=generator, dtype=torch.float64)),
+        0.01 + 0.2 * float(torch.rand((), generator=generator, dtype=torch.float64)),
+    ),
+    mistakes=(
+        Mistake(
+            lambda num_choices, excess, delta: math.ceil(_samples(num_choices, excess, delta, factor=0.5)),
+            "The radius of each error was taken to be the excess. The chosen one may look too good by the radius and "
+            "the best one too bad by the radius: two radii must fit into the excess.",
+        ),
+        Mistake(
+            lambda num_choices, excess, delta: math.ceil(_samples(1, excess, delta)),
+            "This is the number for a single fixed classifier. The bound must hold for all of them at once.",
+        ),
+        Mistake(
+            lambda num_choices, excess, delta: math.ceil(_samples(num_choices, excess, delta, inside=1.0)),
+            "The errors may be wrong in both directions, and both matter here. A factor 2 is missing in the logarithm.",
+        ),
+        Mistake(
+            _samples,
+            "Examples come in whole numbers: round up.",
+        ),
+        Mistake(
+            lambda num_choices, excess, delta: math.floor(_samples(num_choices, excess, delta)),
+            "Rounded down, the number just fails to keep the promise. Round up.",
+        ),
+        Mistake(
+            lambda num_choices, excess, delta: math.ceil(num_choices * _samples(1, excess, delta)),
+            "The union bound costs a logarithm: N stands inside it, not in front of it.",
+        ),
+        Mistake(
+            lambda num_choices, excess, delta: math.ceil(_samples(num_choices, excess, delta, factor=8.0)),
+            "The 0-1 loss lies in [0, 1], an interval of length 1. This number is for losses in [-1, 1].",
+        ),
+        Mistake(
+            lambda num_choices, excess, delta: math.ceil(_samples(num_choices, excess, delta) / math.log(10)),
+            "The logarithm is the natural one, math.log.",
+        ),
+        Mistake(
+            lambda num_choices, excess, delta: math.ceil(excess * _samples(num_choices, excess, delta)),
+            "The radius enters as its square.",
+        ),
+    ),
+    forbidden=("chainrule.generalization",),
+)
+
+# errors_along_the_width: measure
+
+
+def _errors_along_the_width(features: Tensor, y: Tensor, test_features: Tensor, test_y: Tensor) -> list[float]:
+    widths = range(1, features.shape[1] + 1)
+    return width_curve(features, y, test_features, test_y, widths)[:, 1].tolist()
+
+
+def _each_width(fit: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor, Tensor], list[float]]:
+    """The test errors along the width, where the weights are fitted in another way."""
+
+    def answer(features: Tensor, y: Tensor, test_features: Tensor, test_y: Tensor) -> list[float]:
+        return [
+            float((test_features[:, :p] @ fit(features[:, :p], y) - test_y).square().mean())
+            for p in range(1, features.shape[1] + 1)
+        ]
+
+    return answer
+
+
+def _basic(features: Tensor, y: Tensor) -> Tensor:
+    """A solution that leaves the weights of all features beyond the number of samples at zero."""
+    used = least_squares(features[:, : len(y)], y)
+    return torch.cat([used, used.new_zeros(features.shape[1] - len(used))])
+
+
+def _draw_widths(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    m, p, n = _whole(3, 5, generator), _whole(7, 12, generator), _whole(2, 6, generator)
+    shapes = ((m, p), (m,), (n, p), (n,))
+    features, y, test_features, test_y = (
+        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes
+    )
+    return features, y, test_features, test_y
+
+
+errors_along_the_width = Exercise(
+    name="errors_along_the_width",
+    chapter=CHAPTER,
+    title="Draw a double descent",
+    points=4,
+    page="learning-from-data/double-descent",
+    start="a single width p: the weights are torch.linalg.pinv(features[:, :p]) @ y",
+    reference=_errors_along_the_width,
+    output=Output("numbers", "the list of errors"),
+    public=(
+        (
+            torch.tensor([[1.0, 1.0]], dtype=torch.float64),
+            torch.tensor([2.0], dtype=torch.float64),
+            torch.tensor([[1.0, 0.0]], dtype=torch.float64),
+            torch.tensor([1.0], dtype=torch.float64),
+        ),
+        (
+            torch.tensor([[1.0, 0.0, 1.0], [1.0, 2.0, 0.0]], dtype=torch.float64),
+            torch.tensor([1.0, 3.0], dtype=torch.float64),
+            torch.tensor([[1.0, 1.0, 0.0], [1.0, 3.0, 2.0]], dtype=torch.float64),
+            torch.tensor([2.0, 4.0], dtype=torch.float64),
+        ),
+    ),
+    draw=_draw_widths,
+    tolerance=1e-5,
+    mistakes=(
+        Mistake(
+            lambda features, y, test_features, test_y: _errors_along_the_width(features, y, features, y),
+            "These are the errors on the training data. Measure the fit on the test features and labels.",
+        ),
+        Mistake(
+            _each_width(_basic),
+            "Beyond m features the further weights stay at zero here. Many fits are perfect; the shortest one uses all "
+            "features, and torch.linalg.pinv finds it.",
+        ),
+        Mistake(
+            lambda *data: [len(data[3]) * error for error in _errors_along_the_width(*data)],
+            "This is the sum of the squared errors over the test data. Their mean was asked for.",
+        ),
+        Mistake(
+            lambda *data: [math.sqrt(error) for error in _errors_along_the_width(*data)],
+            "This is the root of the mean squared error.",
+        ),
+        Mistake(
+            _each_width(lambda features, y: ridge_regression(features, y, 1e-3)),
+            "A small penalty takes the peak away, and with it what we want to see. Fit without any.",
+        ),
+        Mistake(
+            lambda *data: _errors_along_the_width(*data)[: len(data[1])],
+            "The list ends at m features, just before it gets interesting: widths run to the number of columns.",
+        ),
+    ),
+    forbidden=("chainrule.random_features", "chainrule.linear_regression"),
+)
+
 EXERCISES = (
     leave_one_out_errors,
     knn_classify,
     fool_neighbour,
     score_of_the_best,
+    ridge_with_bias,
+    samples_to_choose,
+    errors_along_the_width,
 )

@@ -1,6 +1,7 @@
 """The training loop: the same numbers as a loop written by hand, as after a kill, and as two processes together."""
 
 import copy
+import inspect
 import math
 import os
 import re
@@ -208,9 +209,20 @@ def test_validation_is_measured_after_each_epoch_and_the_best_is_kept():
     best = history.best_epoch
     assert best == min(range(6), key=lambda e: history.validation_loss[e]) and best < 5  # lr 1.5 throws it out again
     assert_close(states[best], list(model.parameters()), rtol=0, atol=0)
+    last = network()
+    fit(
+        last, keep, sgd(last, lr=1.5), train, epochs=6, batch_size=50, validation=held_out
+    )  # the last ones unless asked
+    other = evaluate(last, F.cross_entropy, held_out)
+    assert math.isclose(other["loss"], history.validation_loss[-1], rel_tol=1e-12)
     again = evaluate(model, F.cross_entropy, held_out, metrics={"accuracy": accuracy})
     assert math.isclose(again["loss"], history.validation_loss[best], rel_tol=1e-12)
     assert again["accuracy"] == history.metrics["accuracy"][best]
+
+
+def test_samples_come_alone_unless_workers_are_asked_for():
+    assert {inspect.signature(f).parameters["num_workers"].default for f in (fit, evaluate)} == {0}
+    assert inspect.signature(fit).parameters["batch_size"].default == 32
 
 
 def test_best_epoch_is_the_first_of_equals():
@@ -315,7 +327,7 @@ def test_wrong_arguments_are_named():
         fit(model, F.cross_entropy, optimizer, (x,), epochs=1)
     with pytest.raises(ValueError, match="at least one sample, got none"):
         evaluate(model, F.cross_entropy, (x[:0], y[:0]))
-    with pytest.raises(ValueError, match="holds none of them"):
+    with pytest.raises(ValueError, match="^expected an optimizer of the model's .* got one that holds none of them$"):
         fit(network(), F.cross_entropy, optimizer, (x, y), epochs=1)
     frozen = network().requires_grad_(False)
     with pytest.raises(ValueError, match="holds none of them"):
@@ -372,7 +384,7 @@ def test_the_best_parameters_survive_an_interruption(tmp_path):
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"seed": 1}, "'seed': 0.*got .*'seed': 1.* and model, optimizer, scheduler"),
+        ({"seed": 1}, "'seed': 0.*got .*'seed': 1, 'whole batch': 8, 'samples': 50} and model, optimizer, scheduler"),
         ({"scheduler": False}, "and model, optimizer, scheduler, got .* and model, optimizer$"),
         ({"model": nn.Sequential(nn.Linear(4, 3)).double()}, "expected the model that wrote .*run.pt, got another: "),
     ],

@@ -11,6 +11,8 @@ Reference: C. R. Harris et al., Array programming with NumPy, *Nature* 585 (2020
 The book's chapter ``mathematical-tools`` teaches this module.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ def check_shapes(shapes: str, *tensors: Tensor) -> dict[str, int]:
         shapes: for each tensor the names of its axes, separated by spaces; tensors are separated by commas. A name
             stands for the same size wherever it occurs, a whole number for itself, and ``...`` in front for any number
             of axes that are not compared. Nothing between two commas is the shape of a single number, ().
-        *tensors: as many tensors as patterns.
+        tensors: as many tensors as patterns.
 
     Returns:
         The size that each name stands for.
@@ -67,17 +69,27 @@ def check_shapes(shapes: str, *tensors: Tensor) -> dict[str, int]:
     return sizes
 
 
-def best_device() -> torch.device:
-    r"""The fastest kind of device that this machine offers: an NVIDIA or AMD GPU, an Apple GPU, or the processor.
+def best_device(order: Sequence[str] = ("cuda", "mps", "cpu")) -> torch.device:
+    r"""The first kind of device, in order of preference, that this machine offers.
+
+    Args:
+        order: kinds to look for: ``cuda`` (an NVIDIA or AMD GPU), ``mps`` (an Apple GPU), ``cpu`` (the processor).
 
     Returns:
-        ``cuda`` if there is one, else ``mps`` if there is one, else ``cpu``.
+        The device; by default a GPU where there is one, and else the processor.
+
+    Raises:
+        ValueError: if the machine offers none of them, or a kind is unknown.
 
     Source: the documentation of ``torch.cuda.is_available`` and ``torch.backends.mps.is_available``.
 
-    >>> best_device().type in ("cuda", "mps", "cpu")
-    True
+    >>> best_device(["cpu"])
+    device(type='cpu')
     """
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    found = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    for kind in order:
+        if kind not in found:
+            raise ValueError(f"expected a kind of device among {', '.join(found)}, got {kind!r}")
+        if found[kind]():
+            return torch.device(kind)
+    raise ValueError(f"expected one of {', '.join(order)} on this machine, got none")

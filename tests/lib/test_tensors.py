@@ -75,3 +75,14 @@ def test_best_device_prefers_a_gpu(cuda, mps, name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert best_device() == torch.device(name)
+
+
+def test_best_device_follows_the_order(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert best_device(["mps", "cpu", "cuda"]) == torch.device("cpu")
+    with raises(ValueError, "expected a kind of device among cuda, mps, cpu, got 'gpu'"):
+        best_device(["gpu", "cpu"])
+    for order, names in (([], ""), (["mps"], "mps"), (["mps", "mps"], "mps, mps")):
+        with raises(ValueError, f"expected one of {names} on this machine, got none"):
+            best_device(order)

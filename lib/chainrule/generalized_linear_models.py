@@ -108,7 +108,7 @@ def glm_log_partition(eta: Float[Tensor, "*shape"], family: str) -> Float[Tensor
     >>> glm_log_partition(torch.tensor([0.0, 1000.0]), "bernoulli")
     tensor([6.9315e-01, 1.0000e+03])
     """
-    return _family(eta, family).log_partition(eta)
+    return _family("eta", eta, family).log_partition(eta)
 
 
 def glm_mean(eta: Float[Tensor, "*shape"], family: str) -> Float[Tensor, "*shape"]:
@@ -131,7 +131,7 @@ def glm_mean(eta: Float[Tensor, "*shape"], family: str) -> Float[Tensor, "*shape
     >>> glm_mean(torch.tensor([0.0]), "bernoulli"), glm_mean(torch.tensor([0.0]), "poisson")
     (tensor([0.5000]), tensor([1.]))
     """
-    return _family(eta, family).mean(eta)
+    return _family("eta", eta, family).mean(eta)
 
 
 def glm_variance(eta: Float[Tensor, "*shape"], family: str) -> Float[Tensor, "*shape"]:
@@ -154,7 +154,7 @@ def glm_variance(eta: Float[Tensor, "*shape"], family: str) -> Float[Tensor, "*s
     >>> glm_variance(torch.tensor([0.0]), "bernoulli")
     tensor([0.2500])
     """
-    return _family(eta, family).variance(eta)
+    return _family("eta", eta, family).variance(eta)
 
 
 def glm_link(mean: Float[Tensor, "*shape"], family: str) -> Float[Tensor, "*shape"]:
@@ -177,7 +177,7 @@ def glm_link(mean: Float[Tensor, "*shape"], family: str) -> Float[Tensor, "*shap
     >>> glm_link(glm_mean(torch.tensor([-2.0, 0.5]), "bernoulli"), "bernoulli")
     tensor([-2.0000,  0.5000])
     """
-    which = _family(mean, family)
+    which = _family("mean", mean, family)
     low, high = which.means
     bad = ~((mean > low) & (mean < high))
     if bad.any():
@@ -211,7 +211,7 @@ def glm_negative_log_likelihood(
     >>> glm_negative_log_likelihood(torch.tensor([0.0, 0.0]), torch.tensor([1, 0]), "bernoulli")
     tensor(0.6931)
     """
-    which = _family(eta, family)
+    which = _family("eta", eta, family)
     if eta.shape != y.shape or y.numel() == 0:
         raise ValueError(f"expected eta and y of one shape, not empty, got {tuple(eta.shape)} and {tuple(y.shape)}")
     _check_outcomes(y, family)
@@ -259,7 +259,7 @@ def fit_glm(
     >>> weight, bias
     (tensor([0.8615]), tensor(-0.3931))
     """
-    which = _family(x, family)
+    which = _family("x", x, family)
     _check_data(x, y)
     _check_outcomes(y, family)
     _check_settings(ridge, max_steps)
@@ -274,8 +274,6 @@ def fit_glm(
         return (which.log_partition(eta) - target * eta).mean() + (penalty * w.square()).sum() / 2
 
     w = torch.zeros_like(features[0])
-    if family == "poisson" and fit_bias:
-        w[-1] = target.mean().clamp(min=1e-3).log()  # from 0 the first step may be far too long
     for _ in range(max_steps):
         eta = features @ w
         slope = features.T @ which.residual(eta, target) / len(x) + penalty * w  # (d+1,)
@@ -351,8 +349,8 @@ def fit_softmax_regression(
     return weight.detach().to(x.dtype), bias.detach().to(x.dtype)
 
 
-def _family(value: Tensor, family: str) -> _Family:
-    check_tensor("the first argument", value)
+def _family(name: str, value: Tensor, family: str) -> _Family:
+    check_tensor(name, value)
     if family not in _FAMILIES:
         raise ValueError(f"expected a family of {', '.join(_FAMILIES)}, got {family!r}")
     return _FAMILIES[family]

@@ -55,6 +55,7 @@ def test_families_are_those_of_torch(family, generator, device, dtype):
     assert_close(glm_mean(eta, family), law.mean)
     assert_close(glm_variance(eta, family), law.variance, rtol=1e-5, atol=1e-6)
     y = law.sample()
+    assert glm_negative_log_likelihood(eta, y.double(), family).dtype == dtype
     loss = glm_negative_log_likelihood(eta, y, family)
     assert loss.dtype == dtype and loss.device.type == device.type and loss.shape == ()
     assert_close(loss, -law.log_prob(y).mean(), rtol=1e-5, atol=1e-5)
@@ -162,6 +163,9 @@ def test_fits_of_awkward_sizes(generator):
     scaled, same = fit_glm(1e4 * x, y, "poisson")  # measured in other units
     assert_close(1e4 * scaled, weight)
     assert_close(same, bias)
+    tiny, same = fit_glm(1e-6 * x, y, "poisson")
+    assert_close(1e-6 * tiny, weight)
+    assert_close(same, bias)
     large, _ = fit_glm(x, y, "poisson", ridge=1e6)
     assert large.norm() < 1e-4
     far = torch.tensor([[0.0], [1.0], [2.0]], dtype=F64)
@@ -170,6 +174,8 @@ def test_fits_of_awkward_sizes(generator):
     weight, _ = fit_glm(far, torch.tensor([1, 1000, 1_000_000]), "poisson", fit_bias=False)
     mean = (far[:, 0] * weight).exp()
     assert_close((far[:, 0] * mean).sum(), torch.tensor(2_001_000.0, dtype=F64))
+    weight, _ = fit_glm(torch.tensor([[2.0]], dtype=F64), torch.tensor([3]), "poisson", fit_bias=False)  # one sample
+    assert_close(weight, torch.tensor([math.log(3) / 2], dtype=F64))
     weight, bias = fit_glm(far, torch.zeros(3, dtype=F64), "gaussian")
     assert weight == 0 and bias == 0
 
@@ -253,7 +259,8 @@ def test_errors_of_families():
     for function in (glm_log_partition, glm_mean, glm_variance, glm_link):
         with raises(ValueError, "expected a family of gaussian, bernoulli, poisson, got 'binomial'"):
             function(eta, "binomial")
-        with raises(TypeError, "expected the first argument to be of floating type, got torch.int64"):
+        name = "mean" if function is glm_link else "eta"
+        with raises(TypeError, f"expected {name} to be of floating type, got torch.int64"):
             function(torch.tensor([1]), "poisson")
     for family, bad, interval in (
         ("bernoulli", 1.0, "(0, 1)"),
@@ -306,7 +313,7 @@ def test_errors_of_fits(fit):
             fit(x, y, ridge=ridge)
     with raises(ValueError, "expected max_steps of at least 1, got 0"):
         fit(x, y, max_steps=0)
-    with pytest.raises(TypeError, match="to be of floating type, got torch.int64"):
+    with raises(TypeError, "expected x to be of floating type, got torch.int64"):
         fit(x.long(), y)
 
 

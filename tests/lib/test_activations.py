@@ -170,8 +170,8 @@ def test_prelu_agrees_with_torch(num_slopes, generator, device, dtype):
     y, expected = ours(a), theirs(b)
     assert_close(y, expected)
     for gradient, other in zip(
-        torch.autograd.grad(y.square().sum(), (a, alpha)),
-        torch.autograd.grad(expected.square().sum(), (b, beta)),
+        torch.autograd.grad((y + y.square()).sum(), (a, alpha)),
+        torch.autograd.grad((expected + expected.square()).sum(), (b, beta)),
         strict=True,
     ):
         assert_close(gradient, other)
@@ -195,6 +195,9 @@ def test_errors_of_prelu():
         PReLU(0)
     with raises(ValueError, "expected inputs with 3 units in the last axis, got (2, 4)"):
         PReLU(3)(torch.zeros(2, 4))
+    with raises(ValueError, "expected inputs with 3 units in the last axis, got (2, 3, 4)"):
+        PReLU(3)(torch.zeros(2, 3, 4))
+    assert PReLU(4)(torch.zeros(2, 3, 4)).shape == (2, 3, 4)
 
 
 def test_rrelu_draws_uniform_slopes_while_training(generator, device, dtype):
@@ -207,6 +210,7 @@ def test_rrelu_draws_uniform_slopes_while_training(generator, device, dtype):
     assert slopes.mean().item() == pytest.approx(0.4, abs=0.005)
     assert slopes.std().item() == pytest.approx(0.4 / math.sqrt(12), abs=0.003)
     assert not torch.equal(unit(x), y)
+    assert (dtype == torch.float32) == torch.equal(slopes, slopes.float().double())  # drawn to the input's precision
     right = torch.rand(10, device=device, dtype=dtype)
     assert torch.equal(unit(right), right)
 
@@ -226,6 +230,8 @@ def test_rrelu_follows_its_generator_and_its_slope_is_the_gradient():
     y = units[0](x)
     assert torch.equal(y, units[1](x)) and torch.equal(before, torch.random.get_rng_state())
     assert_close(torch.autograd.grad(y.sum(), x)[0], -y.detach())
+    zero = torch.zeros(5, requires_grad=True)
+    assert (torch.autograd.grad(units[0](zero).sum(), zero)[0] < 0.31).all()  # the slope from the left
     assert copy.deepcopy(units[0])(x).shape == (20,)
     assert RReLU(0.2, 0.2, generator=torch.Generator())(x).tolist() == pytest.approx([-0.2] * 20)
 

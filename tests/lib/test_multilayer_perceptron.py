@@ -228,6 +228,8 @@ def test_training_lowers_the_loss_and_leaves_old_parameters_alone():
 
 def test_huge_scores_do_not_overflow():
     probabilities, _ = forward_pass([(np.array([[1e4], [1e4 - 1], [-1e4]]), np.zeros(3))], np.ones((1, 1)))
+    far_apart, _ = forward_pass([(np.eye(2), np.zeros(2))], np.array([[1e4, 1e4], [-1e4, -1e4]]))
+    assert (far_apart == 0.5).all()  # each row has a maximum of its own
     assert probabilities[0].tolist() == pytest.approx([math.e / (1 + math.e), 1 / (1 + math.e), 0])
 
 
@@ -247,3 +249,5 @@ def test_errors_of_the_passes():
     for rate in (0.0, -1.0, math.nan):
         with raises(ValueError, f"expected a learning rate above 0, got {rate}"):
             gradient_step(parameters, parameters, rate)
+    with pytest.raises(ValueError, match="shorter"):
+        gradient_step(parameters, [], 0.1)

@@ -75,8 +75,6 @@ def mnist(
         ValueError: if what was fetched is not the file we know, or a file does not hold what it should.
 
     Source: Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits, 1998.
-
-    >>> images, labels = mnist()  # doctest: +SKIP
     """
     return _mnist_like(_MNIST, train, folder)
 

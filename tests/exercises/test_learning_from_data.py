@@ -112,6 +112,61 @@ def shortest_by_gram(a, b):
     return a.T @ torch.linalg.solve(a @ a.T, b) if len(a) < a.shape[1] else torch.linalg.lstsq(a, b).solution
 
 
+# lloyd_step
+
+
+def lloyd_in_python(x, centers, pick=min, middle=lambda column: sum(column) / len(column), empty=None):
+    """One step with lists, with what the wrong answers change."""
+    points, old = x.tolist(), centers.tolist()
+    groups = [[] for _ in old]
+    for point in points:
+        groups[pick(range(len(old)), key=lambda j: math.dist(point, old[j]))].append(point)
+    rows = [
+        [middle(column) for column in zip(*group, strict=True)] if group else (old[j] if empty is None else empty)
+        for j, group in enumerate(groups)
+    ]
+    return torch.tensor(rows, dtype=F64)
+
+
+def last_of_lloyd(x, centers):
+    for _ in range(100):
+        centers = lloyd_in_python(x, centers)
+    return centers
+
+
+# widest_gap
+
+
+def widest_by_pairs(x, y):
+    pairs = [
+        (q - p, p, q)
+        for p, a in zip(x.tolist(), y.tolist(), strict=True)
+        if a < 0
+        for q, b in zip(x.tolist(), y.tolist(), strict=True)
+        if b > 0
+    ]
+    gap, _, q = min(pairs)
+    return 2 / gap, 1 - 2 * q / gap
+
+
+# distances_in_feature_space
+
+
+def distances_by_entries(gram, clusters, k, own=1, center=1, mean=True):
+    """Entry by entry, with what the wrong answers change."""
+    K, groups = gram.tolist(), [[i for i, c in enumerate(clusters.tolist()) if c == j] for j in range(k)]
+    rows = []
+    for i in range(len(K)):
+        row = []
+        for group in groups:
+            n = len(group) if mean else 1
+            to_center = sum(K[i][a] for a in group) / n
+            length = sum(K[a][b] for a in group for b in group) / n**2
+            row.append(own * K[i][i] - 2 * to_center + center * length)
+        rows.append(row)
+    return torch.tensor(rows, dtype=F64)
+
+
 RIGHT = {
     "leave_one_out_errors": [lambda: [2, 1, 6], lambda: torch.tensor([2, 1, 6])],
     "knn_classify": [knn, lambda *inputs: torch.tensor(knn(*inputs))],
@@ -123,6 +178,9 @@ RIGHT = {
         lambda n, tau, delta: next(m for m in range(1, 10**9) if 2 * n * math.exp(-m * tau**2 / 2) <= delta),
     ],
     "errors_along_the_width": [by_pinv, lambda *data: torch.tensor(by_pinv(*data, fit=shortest_by_gram))],
+    "lloyd_step": [lloyd_in_python],
+    "widest_gap": [widest_by_pairs, lambda x, y: [torch.tensor(v) for v in widest_by_pairs(x, y)]],
+    "distances_in_feature_space": [distances_by_entries],
 }
 
 # Of each wrong answer: the function, and words that the message must hold.
@@ -214,6 +272,43 @@ WRONG = {
         (lambda *data: [math.sqrt(e) for e in by_pinv(*data)], "the root"),
         (lambda *data: by_pinv(*data)[: len(data[1])], "gets interesting"),
         (lambda *data: by_pinv(*data, fit=lambda a, b: torch.linalg.inv(a.T @ a) @ (a.T @ b)), "raised"),
+    ],
+    "lloyd_step": [
+        (lambda x, centers: lloyd_in_python(x, centers, empty=[0.0] * x.shape[1]), "at the origin"),
+        (lambda x, centers: lloyd_in_python(x, centers, empty=x.mean(dim=0).tolist()), "the mean of all points"),
+        (lambda x, centers: lloyd_in_python(x, centers, empty=[math.nan] * x.shape[1]), "nan"),
+        (lambda x, centers: lloyd_in_python(x, centers, pick=max), "argmin is wanted"),
+        (last_of_lloyd, "Only one step"),
+        (lambda x, centers: centers[torch.cdist(x, centers).argmin(dim=1)], "second half of the step"),
+        (
+            lambda x, centers: lloyd_in_python(x, centers, middle=lambda v: sorted(v)[(len(v) - 1) // 2]),
+            "These are medians",
+        ),
+    ],
+    "widest_gap": [
+        (lambda x, y: (1.0, -(x[y < 0].max() + x[y > 0].min()) / 2), "the scale is not"),
+        (lambda x, y: tuple(v / 2 for v in widest_by_pairs(x, y)), "rises by 2"),
+        (lambda x, y: (widest_by_pairs(x, y)[0], -widest_by_pairs(x, y)[1]), "The sign of b"),
+        (lambda x, y: tuple(-v for v in widest_by_pairs(x, y)), "wrong way round"),
+        (
+            lambda x, y: (lambda a, b: (2 / (b - a), (a + b) / (a - b)))(
+                x[y < 0].mean().item(), x[y > 0].mean().item()
+            ),
+            "the class means",
+        ),
+        (lambda x, y: widest_by_pairs(x, y)[0], "come back as a tuple"),
+    ],
+    "distances_in_feature_space": [
+        (lambda *data: distances_by_entries(*data, center=0), "length of the centre is missing"),
+        (lambda *data: distances_by_entries(*data, own=0), "length of the point itself"),
+        (
+            lambda gram, *rest: distances_by_entries(gram, *rest, own=0) + 1,
+            "for the Gaussian kernel only",
+        ),
+        (lambda *data: -distances_by_entries(*data, own=0, center=0) / 2, "not yet squared distances"),
+        (lambda *data: distances_by_entries(*data).clamp(min=0).sqrt(), "Their squares"),
+        (lambda *data: distances_by_entries(*data).T, "lies on its side"),
+        (lambda *data: distances_by_entries(*data, mean=False), "Sums were taken"),
     ],
 }
 

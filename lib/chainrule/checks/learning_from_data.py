@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from chainrule.checks._record import Exercise, Mistake, Output
+from chainrule.clustering import cluster_means, lloyd, nearest_center, squared_distances
 from chainrule.linear_regression import append_ones, least_squares, ridge_regression
 from chainrule.nearest_neighbours import knn_predict, l1_distance, l2_distance
 from chainrule.random_features import width_curve
@@ -534,6 +535,228 @@ errors_along_the_width = Exercise(
     forbidden=("chainrule.random_features", "chainrule.linear_regression"),
 )
 
+# lloyd_step: implement
+
+
+def _lloyd_step(x: Tensor, centers: Tensor) -> Tensor:
+    return cluster_means(x, nearest_center(x, centers), centers)
+
+
+def _means_of(x: Tensor, assignments: Tensor, centers: Tensor, empty: Tensor) -> Tensor:
+    """Means of the clusters; a cluster without points becomes ``empty``."""
+    used = torch.bincount(assignments, minlength=len(centers)).unsqueeze(1) > 0
+    return torch.where(used, cluster_means(x, assignments, centers), empty)
+
+
+def _draw_clusters(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Points in groups, and centres of which one is too far away to get any."""
+    m, d, k = _whole(8, 14, generator), _whole(2, 3, generator), _whole(2, 4, generator)
+    x = torch.randn(m, d, generator=generator, dtype=torch.float64) + 3 * torch.randint(3, (m, 1), generator=generator)
+    centers = torch.cat([x[:k] + 0.1, torch.full((1, d), 50.0, dtype=torch.float64)])
+    return x, centers
+
+
+_RECTANGLE = torch.tensor([[0.0, 0.0], [0.0, 1.0], [4.0, 0.0], [4.0, 1.0]], dtype=torch.float64)
+_CUBES = torch.tensor([[1.0], [8.0], [27.0], [64.0], [125.0]], dtype=torch.float64)
+
+lloyd_step = Exercise(
+    name="lloyd_step",
+    chapter=CHAPTER,
+    title="One step of Lloyd's algorithm",
+    points=3,
+    page="learning-from-data/clustering",
+    start="the table of squared distances, and its argmin over the centres",
+    reference=_lloyd_step,
+    output=Output("tensor", "the tensor of new centres"),
+    public=(
+        (_RECTANGLE, torch.tensor([[1.0, 0.0], [3.0, 0.0]], dtype=torch.float64)),
+        (_CUBES, torch.tensor([[0.0], [30.0]], dtype=torch.float64)),
+        (_CUBES, torch.tensor([[0.0], [30.0], [900.0]], dtype=torch.float64)),
+    ),
+    draw=_draw_clusters,
+    mistakes=(
+        Mistake(
+            lambda x, centers: _means_of(x, nearest_center(x, centers), centers, torch.zeros_like(centers)),
+            "A centre without points was put at the origin. It stays where it was.",
+        ),
+        Mistake(
+            lambda x, centers: _means_of(x, nearest_center(x, centers), centers, x.mean(dim=0)),
+            "A centre without points was put at the mean of all points. It stays where it was.",
+        ),
+        Mistake(
+            lambda x, centers: cluster_means(x, squared_distances(x, centers).argmax(dim=1), centers),
+            "Each point went to the farthest centre: argmin is wanted, not argmax.",
+        ),
+        Mistake(
+            lambda x, centers: lloyd(x, centers).centers,
+            "These are the centres at the end of the algorithm. Only one step is asked for.",
+        ),
+        Mistake(
+            lambda x, centers: centers[nearest_center(x, centers)],
+            "This is the old centre of each point. The second half of the step is missing: take the mean of each "
+            "cluster's points.",
+        ),
+        Mistake(
+            lambda x, centers: _medians(x, centers),
+            "These are medians. For squared distances the best centre is the mean.",
+        ),
+    ),
+    forbidden=("chainrule.clustering", "sklearn.cluster", "scipy.cluster"),
+)
+
+
+def _medians(x: Tensor, centers: Tensor) -> Tensor:
+    c = nearest_center(x, centers)
+    rows = [x[c == j].median(dim=0).values if (c == j).any() else centers[j] for j in range(len(centers))]
+    return torch.stack(rows)
+
+
+# widest_gap: derive
+
+
+def _ends(x: Tensor, y: Tensor) -> tuple[float, float]:
+    """The largest point of class -1 and the smallest of class +1."""
+    return float(x[y < 0].max()), float(x[y > 0].min())
+
+
+def _widest_gap(x: Tensor, y: Tensor) -> tuple[float, float]:
+    low, high = _ends(x, y)
+    return 2 / (high - low), -(high + low) / (high - low)
+
+
+def _draw_line(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    m = _whole(4, 8, generator)
+    values = torch.rand(m, generator=generator, dtype=torch.float64).cumsum(0) * 3 - 4
+    y = torch.where(torch.arange(m) < _whole(1, m - 1, generator), -1, 1)
+    order = torch.randperm(m, generator=generator)
+    return values[order], y[order]
+
+
+widest_gap = Exercise(
+    name="widest_gap",
+    chapter=CHAPTER,
+    title="The widest street on a line",
+    points=3,
+    page="learning-from-data/support-vector-machines",
+    start="two points, -1 at 0 and +1 at 2: which w and b give them the scores -1 and +1?",
+    reference=_widest_gap,
+    output=(Output("number", "w"), Output("number", "b")),
+    public=(
+        (torch.tensor([0.0, 2.0], dtype=torch.float64), torch.tensor([-1, 1])),
+        (torch.tensor([3.0, -1.0, 0.0, 5.0], dtype=torch.float64), torch.tensor([1, -1, -1, 1])),
+        (torch.tensor([-7.0, -6.5, -2.0], dtype=torch.float64), torch.tensor([-1, -1, 1])),
+    ),
+    draw=_draw_line,
+    mistakes=(
+        Mistake(
+            lambda x, y: (1.0, -sum(_ends(x, y)) / 2),
+            "The boundary is right, the scale is not: the nearest points must get the scores -1 and +1.",
+        ),
+        Mistake(
+            lambda x, y: (lambda low, high: (1 / (high - low), -(high + low) / 2 / (high - low)))(*_ends(x, y)),
+            "The nearest points get the scores -1/2 and +1/2. From one to the other the score rises by 2.",
+        ),
+        Mistake(
+            lambda x, y: (lambda w, b: (w, -b))(*_widest_gap(x, y)),
+            "The sign of b: at the middle of the gap w x + b must be 0.",
+        ),
+        Mistake(
+            lambda x, y: _middle_of_means(x, y),
+            "The middle between the class means was taken. Only the nearest points of the two classes count.",
+        ),
+        Mistake(
+            lambda x, y: (lambda w, b: (-w, -b))(*_widest_gap(x, y)),
+            "The labels are the wrong way round: the class +1 lies to the right and needs positive scores.",
+        ),
+    ),
+    forbidden=("chainrule.support_vector_machine", "chainrule.kernels", "sklearn.svm"),
+)
+
+
+def _middle_of_means(x: Tensor, y: Tensor) -> tuple[float, float]:
+    low, high = float(x[y < 0].mean()), float(x[y > 0].mean())
+    return 2 / (high - low), -(high + low) / (high - low)
+
+
+# distances_in_feature_space: derive
+
+
+def _distances_in_feature_space(gram: Tensor, clusters: Tensor, k: int) -> Tensor:
+    share = torch.nn.functional.one_hot(clusters, k).to(gram)
+    share = share / share.sum(dim=0)  # (m, k), column j averages over cluster j
+    means = gram @ share  # (m, k), inner products of points and centres
+    return gram.diagonal().unsqueeze(1) - 2 * means + (share * means).sum(dim=0)
+
+
+def _cross(gram: Tensor, clusters: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    share = torch.nn.functional.one_hot(clusters, k).to(gram)
+    share = share / share.sum(dim=0)
+    return gram @ share, (share * (gram @ share)).sum(dim=0)
+
+
+def _with_sums(gram: Tensor, members: Tensor) -> Tensor:
+    totals = gram @ members
+    return gram.diagonal().unsqueeze(1) - 2 * totals + (members * totals).sum(dim=0)
+
+
+def _draw_gram(generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+    """A polynomial kernel's matrix, whose diagonal differs from point to point."""
+    m, k = _whole(5, 9, generator), _whole(2, 3, generator)
+    x = torch.randn(m, 2, generator=generator, dtype=torch.float64)
+    clusters = torch.cat([torch.arange(k), torch.randint(k, (m - k,), generator=generator)])
+    return (1 + x @ x.T) ** 2, clusters, k
+
+
+_STEPS = torch.tensor([[0.0], [1.0], [4.0]], dtype=torch.float64)
+
+distances_in_feature_space = Exercise(
+    name="distances_in_feature_space",
+    chapter=CHAPTER,
+    title="Distances in a space that nobody enters",
+    points=4,
+    page="learning-from-data/kernels",
+    start="the kernel <x, x'>, where the answer can be computed from the points themselves",
+    reference=_distances_in_feature_space,
+    output=Output("tensor", "the table of squared distances"),
+    public=(
+        (_STEPS @ _STEPS.T, torch.tensor([0, 0, 1]), 2),
+        ((1 + _STEPS @ _STEPS.T) ** 2, torch.tensor([0, 0, 1]), 2),
+        (torch.eye(3, dtype=torch.float64), torch.tensor([0, 0, 0]), 1),
+    ),
+    draw=_draw_gram,
+    mistakes=(
+        Mistake(
+            lambda gram, clusters, k: gram.diagonal().unsqueeze(1) - 2 * _cross(gram, clusters, k)[0],
+            "The squared length of the centre is missing: the mean of all kernels within its cluster.",
+        ),
+        Mistake(
+            lambda gram, clusters, k: _cross(gram, clusters, k)[1] - 2 * _cross(gram, clusters, k)[0],
+            "The squared length of the point itself is missing. It is the kernel of the point with itself.",
+        ),
+        Mistake(
+            lambda gram, clusters, k: 1 - 2 * _cross(gram, clusters, k)[0] + _cross(gram, clusters, k)[1],
+            "A point's kernel with itself is 1 for the Gaussian kernel only. In general it is on the diagonal.",
+        ),
+        Mistake(
+            lambda gram, clusters, k: _cross(gram, clusters, k)[0],
+            "These are the inner products of points and centres, not yet squared distances.",
+        ),
+        Mistake(
+            lambda gram, clusters, k: _distances_in_feature_space(gram, clusters, k).clamp(min=0).sqrt(),
+            "These are the distances. Their squares are asked for.",
+        ),
+        Mistake(
+            lambda gram, clusters, k: _distances_in_feature_space(gram, clusters, k).T,
+            "The table lies on its side: a row for each point, a column for each cluster.",
+        ),
+        Mistake(
+            lambda gram, clusters, k: _with_sums(gram, torch.nn.functional.one_hot(clusters, k).to(gram)),
+            "Sums were taken where means belong: the centre is the mean of its cluster.",
+        ),
+    ),
+    forbidden=("sklearn.metrics", "sklearn.cluster"),
+)
+
 EXERCISES = (
     leave_one_out_errors,
     knn_classify,
@@ -542,4 +765,7 @@ EXERCISES = (
     ridge_with_bias,
     samples_to_choose,
     errors_along_the_width,
+    lloyd_step,
+    widest_gap,
+    distances_in_feature_space,
 )

@@ -63,9 +63,6 @@ def site(tmp_path, monkeypatch):
 
         yield offer
         server.shutdown()
-    with warnings.catch_warnings():  # pooch leaves the answer open where the server has no such page
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def mnist_files(**changes):
@@ -151,6 +148,10 @@ def test_a_damaged_copy_that_cannot_be_replaced_is_named(site, tmp_path):
     with pytest.raises(ConnectionError) as caught:
         mnist(folder=tmp_path / "kept")
     assert str(caught.value).endswith(f"without a network, copy the file by hand to {copy}")
+    with warnings.catch_warnings():  # pooch leaves the answer open where the server has no such page
+        warnings.simplefilter("ignore", ResourceWarning)
+        del caught
+        gc.collect()
 
 
 def test_without_a_server_the_message_says_what_to_do(site, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_two_processes_give_the_result_of_one_with_the_doubled_batch(tmp_path, d
     options = {"env": environment, "cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     started = [subprocess.Popen([sys.executable, *map(str, words)], **options) for words in commands]
     for process in started:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         assert out == ""
     one, *each = (torch.load(tmp_path / name) for name in ("one.0", *(f"all.{rank}" for rank in range(world))))

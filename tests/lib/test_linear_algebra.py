@@ -55,6 +55,9 @@ def test_norms_at_the_edges_of_the_range(dtype):
     assert euclidean_norm(torch.zeros(3, dtype=dtype)) == 0
     assert euclidean_norm(torch.zeros(2, 0, dtype=dtype)).tolist() == [0, 0]
     assert frobenius_norm(torch.zeros(2, 0, dtype=dtype)) == 0
+    assert spectral_norm(torch.zeros(0, 2, 2, dtype=dtype)).shape == (0,)
+    both = torch.tensor([[3.0, 4.0], [3e-30, 4e-30]], dtype=dtype) * 1e10  # each vector has a scale of its own
+    assert_close(euclidean_norm(both), torch.tensor([5e10, 5e-20], dtype=dtype), atol=0, rtol=1e-6)
 
 
 def test_gradients_of_norms(generator):
@@ -163,6 +166,8 @@ def test_random_orthogonal_matrices_are_orthogonal(device, dtype):
         assert q.dtype == dtype and q.device.type == device.type and q.shape == (d, d)
         assert orthogonality_error(q) < 100 * torch.finfo(dtype).eps
     assert random_orthogonal(2, source).dtype == F64
+    again = [random_orthogonal(3, torch.Generator(device).manual_seed(5)) for _ in range(2)]
+    assert torch.equal(*again)
 
 
 def test_random_orthogonal_matrices_have_no_preferred_direction():
@@ -182,6 +187,9 @@ def test_orthogonality_error_finds_each_kind_of_failure(device, dtype):
     assert orthogonality_error(scaled) == 0.75 and orthogonality_error(skewed) == 0.25
     batch = orthogonality_error(torch.stack([eye, scaled, skewed]))
     assert batch.tolist() == [0, 0.75, 0.25] and batch.dtype == dtype and batch.device.type == device.type
+    tall = torch.stack([eye, scaled])[:, :, :2]
+    assert orthogonality_error(tall).tolist() == [0, 0.75]
+    assert orthogonality_error(eye.bfloat16()).dtype == torch.bfloat16
     wide = torch.tensor(np.eye(2, 3))  # orthonormal rows are not orthonormal columns
     assert orthogonality_error(wide) == 1
 
@@ -210,6 +218,8 @@ def test_errors():
             spectral_norm(torch.zeros(shape))
     with raises(ValueError, "expected a matrix with at least one column, got shape (2, 0)"):
         orthogonality_error(torch.zeros(2, 0))
+    with raises(ValueError, "expected a matrix with at least one column, got shape (2, 3, 0)"):
+        orthogonality_error(torch.zeros(2, 3, 0))
     assert orthogonality_error(torch.zeros(0, 1)) == 1
     for shape in ((2, 3), (1, 2, 2)):
         with raises(ValueError, f"expected a matrix with at most as many columns as rows, got shape {shape}"):

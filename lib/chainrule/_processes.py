@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 __all__ = ["Data", "as_dataset", "batches", "join_processes", "own_device", "shares", "sum_over_processes"]
 
-Data = Dataset | tuple[Tensor, ...]
+Data = Dataset | tuple[Tensor, ...] | list
 
 
 def own_device(device: torch.device | str | None, otherwise: torch.device) -> torch.device:
@@ -60,9 +60,11 @@ def shares(order: Tensor, batch_size: int, rank: int, world: int) -> list[tuple[
     return [(part if len(part) else whole[:1], len(part), len(whole)) for whole, part in parts]
 
 
-def as_dataset(data: Data) -> Dataset:
+def as_dataset(data: Data) -> Dataset | list:
     """Tensors as a data set; ValueError where there is no sample, or the lengths differ."""
-    if isinstance(data, tuple):
+    if isinstance(data, tuple) or (isinstance(data, list) and any(isinstance(part, Tensor) for part in data)):
+        if not all(isinstance(part, Tensor) for part in data):
+            raise ValueError(f"expected tensors, got {', '.join(type(part).__name__ for part in data)}")
         if len(data) < 2 or len({len(part) for part in data}) > 1:
             raise ValueError(f"expected inputs and targets of the same length, got {[len(part) for part in data]}")
         data = TensorDataset(*data)
@@ -72,7 +74,7 @@ def as_dataset(data: Data) -> Dataset:
 
 
 def batches(
-    data: Dataset, order: Tensor, batch_size: int, num_workers: int, device: torch.device
+    data: Dataset | list, order: Tensor, batch_size: int, num_workers: int, device: torch.device
 ) -> Iterator[tuple[list[Tensor], Tensor, int, int]]:
     """Inputs and targets of this process, how many of its samples count, and how many the whole batch has."""
     chosen = shares(order, batch_size, *_rank_and_world())

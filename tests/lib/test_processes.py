@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-import warnings
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -159,9 +159,17 @@ def test_batches_of_tensors_and_of_a_data_set_are_the_same(device):
 def test_tensors_become_a_data_set():
     data = as_dataset((torch.ones(3), torch.zeros(3)))
     assert type(data) is TensorDataset and len(data) == 3 and as_dataset(data) is data
-    with warnings.catch_warnings(), pytest.raises(ValueError, match=r"same length, got \[3, 2\]"):
+    assert type(as_dataset([torch.ones(3), torch.zeros(3)])) is TensorDataset
+    pairs = [(torch.ones(1), torch.ones(1))] * 4
+    assert as_dataset(pairs) is pairs  # a list of samples is a data set already
+    with pytest.raises(ValueError, match=r"same length, got \[3, 2\]"):
         as_dataset((torch.ones(3), torch.ones(2)))
     with pytest.raises(ValueError, match=r"^expected inputs and targets of the same length, got \[3\]$"):
         as_dataset((torch.ones(3),))
     with pytest.raises(ValueError, match="^expected at least one sample, got none$"):
         as_dataset(TensorDataset(torch.ones(0)))
+
+
+def test_arrays_are_no_tensors(unchecked):
+    with pytest.raises(ValueError, match="^expected tensors, got Tensor, ndarray$"):
+        as_dataset((torch.ones(3), np.ones(3)))

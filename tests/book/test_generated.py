@@ -27,7 +27,7 @@ def book(tmp_path):
     """A copy of what the registers read, to be damaged."""
     for folder in ("chapters", "exercises", "solutions"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.png", "*.jpg"))
-    shutil.copytree(LIBRARY, tmp_path / "lib" / "chainrule", ignore=shutil.ignore_patterns("__pycache__", "data"))
+    shutil.copytree(LIBRARY, tmp_path / "lib" / "chainrule", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "_toc.yml", tmp_path)
     return tmp_path
 

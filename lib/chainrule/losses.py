@@ -313,7 +313,7 @@ def _check_targets(scores: Tensor, targets: Tensor) -> None:
     total = targets.sum(dim=1)
     if not ((targets >= 0).all() and ((total - 1).abs() <= tolerance).all()):
         worst = total[(total - 1).abs().argmax()].item()
-        raise ValueError(f"expected every row of the target to be a distribution, got a sum of {worst} or a negative entry")
+        raise ValueError(f"expected a distribution in each row of the target, got a sum of {worst} or a negative entry")
 
 
 def _check_pair(name: str, prediction: Tensor, target: Tensor) -> None:

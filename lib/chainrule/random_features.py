@@ -157,7 +157,7 @@ def width_curve(
                 for inputs, labels in ((features, y), (test_features, test_y))
             ]
         )
-    return torch.tensor(rows, dtype=features.dtype, device=features.device).reshape(-1, 2)
+    return features.new_tensor(rows).reshape(-1, 2)
 
 
 def minimum_norm_risk(size: int, width: int, *, signal: float = 1.0, noise: float = 1.0) -> float:

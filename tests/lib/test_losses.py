@@ -227,7 +227,7 @@ def test_targets_must_be_distributions(unchecked):
         for row, total in (([0.5, 0.4], 0.9), ([1.5, -0.5], 1.0)):
             message = f"got a sum of {torch.tensor(row).sum().item()} or a negative entry"
             assert torch.tensor(row).sum().item() == pytest.approx(total)
-            with raises(ValueError, f"expected every row of the target to be a distribution, {message}"):
+            with raises(ValueError, f"expected a distribution in each row of the target, {message}"):
                 loss(torch.zeros(1, 2), torch.tensor([row]))
         with raises(ValueError, "expected scores of shape (m, k), got (2,)"):
             loss(torch.zeros(2), torch.tensor([0.5, 0.5]))

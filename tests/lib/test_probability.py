@@ -233,6 +233,8 @@ def test_samples_have_the_moments(device):
     white = torch.linalg.solve_triangular(torch.linalg.cholesky(sigma), (x - mu).T, upper=False)
     assert scipy.stats.kstest(white[1].cpu().numpy(), "norm").pvalue > 0.01
     assert multivariate_normal_sample(mu, sigma, 0, source).shape == (0, 2)
+    again = [multivariate_normal_sample(mu, sigma, 3, torch.Generator(device).manual_seed(5)) for _ in range(2)]
+    assert torch.equal(*again)
     single = multivariate_normal_sample(mu.float(), sigma.float(), 1, source)
     assert single.shape == (1, 2) and single.dtype == torch.float32
 

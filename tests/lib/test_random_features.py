@@ -38,7 +38,7 @@ def test_layer_by_hand(device, dtype):
     cosine = RandomFeatures(2, 3, g, kind="cosine", bandwidth=0.5, dtype=dtype)
     x = torch.tensor([[1.0, -2.0], [0.5, 3.0]], device=device, dtype=dtype)
     for layer in (relu, cosine):
-        assert layer.weight.device.type == device.type and layer.weight.dtype == dtype
+        assert layer.weight.device.type == device.type and layer.weight.dtype == layer.phase.dtype == dtype
         assert not list(layer.parameters())
         for i in range(2):
             for j in range(3):
@@ -63,6 +63,11 @@ def test_same_seed_same_layer_and_nothing_global(generator):
     other.load_state_dict(first.state_dict())
     assert torch.equal(first.weight, other.weight)
     assert RandomFeatures(1, 1, generator)(torch.ones(1, 1)).shape == (1, 1)
+    plain, explicit = (
+        RandomFeatures(2, 3, torch.Generator().manual_seed(5), kind="cosine", **options)(torch.ones(1, 2))
+        for options in ({}, {"bandwidth": 1.0})
+    )
+    assert torch.equal(plain, explicit)
 
 
 @pytest.mark.parametrize("k", [None, 2])
@@ -89,6 +94,12 @@ def test_curve_agrees_with_separate_fits(k, penalty, generator, device, dtype):
 def test_curve_of_no_width_is_empty(generator):
     x, y = torch.ones(2, 3), torch.ones(2)
     assert width_curve(x, y, x, y, []).shape == (0, 2)
+
+
+def test_curve_has_no_penalty_unless_told(generator):
+    x, y = torch.randn(4, 6, generator=generator), torch.randn(4, generator=generator)
+    assert torch.equal(width_curve(x, y, x, y, [2, 6]), width_curve(x, y, x, y, [2, 6], penalty=0.0))
+    assert width_curve(x, y, x, y, [6])[0, 0] < 1e-6
 
 
 @pytest.mark.parametrize(("size", "width"), [(20, 1), (20, 10), (20, 15), (20, 25), (20, 60), (10, 12)])
@@ -146,6 +157,8 @@ def test_errors(generator):
     for bad, expected in ((torch.ones(3), "(2,)"), (torch.ones(2, 1), "(2,)")):
         with raises(ValueError, f"expected test_y of shape {expected}, got {tuple(bad.shape)}"):
             width_curve(x, y, x, bad, [1])
+    with raises(ValueError, "expected test_y of shape (2, 3), got (2,)"):
+        width_curve(x, torch.ones(2, 3), x, y, [1])
     for width in (0, 4):
         with raises(ValueError, f"expected widths in [1, 3], got {width}"):
             width_curve(x, y, x, y, [width])

@@ -344,3 +344,10 @@ def test_table_of_contents_lists_every_page():
              for path in (ROOT / folder).rglob("*.md")}  # fmt: skip
     assert listed == there
     assert yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["root"] == "chapters/index"
+
+
+def test_code_in_a_docstring_is_told_from_roles_and_links():
+    line = r"`a`, :math:`\text{b}` and :math:`c`, ``d``, `e <f>`__ and `g`."
+    assert api_reference.docstring_lines(line)[0] == (
+        r"``a``, :math:`\text{b}` and :math:`c`, ``d``, `e <f>`__ and ``g``."
+    )

@@ -129,7 +129,7 @@ slow_perceptron = Exercise(
     output=Output("tensor", "the two points"),
     public=((5,), (20,), (200,)),
     draw=lambda generator: (_whole(3, 300, generator),),
-    num_random=4,
+    num_random=5,
     accept=_accept_points,
 )
 
@@ -230,7 +230,7 @@ fit_counts = Exercise(
         (torch.tensor([[1.0, 0], [1, 1], [1, 2], [1, 3]], dtype=torch.float64), _vector(1, 1, 4, 9)),
     ),
     draw=_draw_counts,
-    num_random=4,
+    num_random=5,
     tolerance=1e-3,
     absolute=1e-4,
     mistakes=(
@@ -561,7 +561,7 @@ better_loss_more_mistakes = Exercise(
     output=(Output("tensor", "the first scores"), Output("tensor", "the second scores")),
     public=((torch.tensor([0, 1, 2, 1]),), (torch.tensor([2, 2]),)),
     draw=lambda generator: (torch.randint(0, 3, (_whole(2, 8, generator),), generator=generator),),
-    num_random=4,
+    num_random=5,
     accept=_accept_scores,
 )
 

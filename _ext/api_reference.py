@@ -33,7 +33,8 @@ _NAPOLEON = Config(
     napoleon_use_admonition_for_examples=False,
 )
 # A name in single backticks means code; a role keeps its meaning.
-_SINGLE_BACKTICKS = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_])")
+# Code in single backticks; what comes first in the pattern is passed over: roles, literals, links.
+_SINGLE_BACKTICKS = re.compile(r"(:[\w.+:-]+:`[^`\n]*`|``.*?``|`[^`\n]+`_+)|(?<![`:\w])`([^`\n]+)`(?![`_])")
 
 
 def module_path(root: Path, module: str) -> Path:
@@ -51,7 +52,9 @@ def docstring_lines(text: str | None, what: str = "function") -> list[str]:
         return []
     text = re.sub(r"^Example:$", "Examples:", inspect.cleandoc(text), flags=re.MULTILINE)
     return [
-        _SINGLE_BACKTICKS.sub(r"``\1``", line) if not line.lstrip().startswith(">>>") else line
+        _SINGLE_BACKTICKS.sub(lambda found: found[1] or f"``{found[2]}``", line)
+        if not line.lstrip().startswith(">>>")
+        else line
         for line in GoogleDocstring(text, _NAPOLEON, what=what).lines()
     ]
 

@@ -27,7 +27,7 @@ def book(tmp_path):
     """A copy of what the registers read, to be damaged."""
     for folder in ("chapters", "exercises", "solutions"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.png", "*.jpg"))
-    shutil.copytree(LIBRARY, tmp_path / "lib" / "chainrule", ignore=shutil.ignore_patterns("__pycache__", "data"))
+    shutil.copytree(LIBRARY, tmp_path / "lib" / "chainrule", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "_toc.yml", tmp_path)
     return tmp_path
 
@@ -344,3 +344,10 @@ def test_table_of_contents_lists_every_page():
              for path in (ROOT / folder).rglob("*.md")}  # fmt: skip
     assert listed == there
     assert yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["root"] == "chapters/index"
+
+
+def test_code_in_a_docstring_is_told_from_roles_and_links():
+    line = r"`a`, :math:`\text{b}` and :math:`c`, ``d``, `e <f>`__ and `g`."
+    assert api_reference.docstring_lines(line)[0] == (
+        r"``a``, :math:`\text{b}` and :math:`c`, ``d``, `e <f>`__ and ``g``."
+    )

@@ -210,6 +210,17 @@ def test_only_what_a_page_depends_on_makes_it_run_again(tree: Path) -> None:
     assert run(tree) == ["one", "two"]
 
 
+def test_a_page_that_names_its_questions_does_not_depend_on_those_of_other_chapters(tree: Path) -> None:
+    package = tree / "lib" / "chainrule"
+    code = 'from chainrule.quiz import quiz\nquiz(\n    "one", "a")'
+    (package / "quiz.py").write_text("def quiz(*_): pass\n")
+    before, all_of_them = library_hash(tree, code), library_hash(tree, "from chainrule.quiz import quiz")
+    (package / "quizzes" / "two.yml").write_text("- name: c\n")
+    assert library_hash(tree, code) == before and library_hash(tree, "from chainrule.quiz import quiz") != all_of_them
+    (package / "quizzes" / "one.yml").write_text("- name: changed\n")
+    assert library_hash(tree, code) != before
+
+
 def test_a_new_expression_and_a_new_tag_make_a_page_run_again(tree: Path) -> None:
     write_page(tree, "two", cell("x = 1"), "It is {py}`x`.\n")
     run(tree)

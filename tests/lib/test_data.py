@@ -40,17 +40,57 @@ def test_neighbouring_pixels_are_alike():
     assert abs(torch.corrcoef(torch.stack([shuffled[:-1], shuffled[1:]]))[0, 1]) < 0.05
 
 
-def test_two_calls_share_no_memory():
-    first = data.sample_photograph()
+@pytest.mark.parametrize(
+    "load", [data.sample_photograph, data.sample_photographs, lambda: data.digits()[0], lambda: data.digits()[1]]
+)
+def test_two_calls_share_no_memory(load):
+    first = load()
     before = first.clone()
     first.zero_()
-    assert torch.equal(data.sample_photograph(), before)
+    assert torch.equal(load(), before)
 
 
 def test_missing_photograph_is_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "files", lambda package: tmp_path)
     with pytest.raises(FileNotFoundError, match="sample data"):
         data.sample_photograph()
+
+
+def test_digits_are_those_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    images, labels = data.digits()
+    assert images.shape == (1797, 8, 8) and images.dtype == torch.float32 and labels.dtype == torch.int64
+    pixels, targets = load_digits(return_X_y=True)
+    assert np.array_equal(16 * images.flatten(1).numpy(), pixels)
+    assert np.array_equal(labels.numpy(), targets)
+    assert images.min() == 0 and images.max() == 1
+
+
+def test_digits_look_like_digits():
+    images, labels = data.digits()
+    assert labels.bincount().min() >= 174 and labels.unique().tolist() == list(range(10))
+    means = torch.stack([images[labels == label].mean(dim=0) for label in range(10)])  # (10, 8, 8)
+    assert means[0, 3:5, 3:5].max() < 0.2 < 0.6 < means[1, 3:5, 3:5].min()  # a zero is hollow, a one is not
+    assert (torch.cdist(images.flatten(1), means.flatten(1)).argmin(dim=1) == labels).float().mean() > 0.88
+
+
+def test_photographs_are_in_colour_and_the_right_way_up():
+    photographs = data.sample_photographs()
+    assert photographs.shape == (2, 3, 427, 640) and photographs.dtype == torch.float32
+    assert photographs.is_contiguous() and photographs.min() == 0 and photographs.max() == 1
+    china, flower = photographs
+    sky, ground = china[:, :40].mean(dim=(1, 2)), china[:, -40:].mean(dim=(1, 2))
+    assert sky[2] > sky[0] and sky.mean() > 2 * ground.mean()  # blue and bright above, dark below
+    petals = flower[:, 180:240, 280:360].mean(dim=(1, 2))
+    assert petals[0] > petals[2]  # no blue there
+
+
+def test_photographs_are_what_the_files_hold():
+    from sklearn.datasets import load_sample_images
+
+    for ours, theirs in zip(data.sample_photographs(), load_sample_images().images, strict=True):
+        assert torch.allclose(255 * ours, torch.from_numpy(theirs.copy()).permute(2, 0, 1).float(), atol=1e-3)
 
 
 def test_methods_do_not_load_data_sets():

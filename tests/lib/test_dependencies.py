@@ -15,7 +15,7 @@ TOPICS = set(topic_modules())
 OWNERS = {"matplotlib": {"plots", "explore"}, "ipywidgets": {"explore"}, "IPython": {"explore", "quiz", "checks"}}
 EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 SERVICES_OF_PAGES = {"plots", "explore", "quiz", "data", "training"}
-MODULES_OF_PAGES = {"torch", "numpy", "math", "zlib", "io", "collections", "heapq"}
+MODULES_OF_PAGES = {"torch", "numpy", "math", "zlib", "io", "collections", "functools", "heapq", "itertools"}
 
 
 def foreign_to_topics(name: str) -> bool:

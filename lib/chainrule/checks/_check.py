@@ -215,9 +215,10 @@ def _try(function: Callable[..., Any], exercise: Exercise, inputs: tuple[Any, ..
 def _chapters() -> dict[str, tuple[Exercise, ...]]:
     """The exercises of each chapter, in the book's order."""
     # Imported when first needed: each of these modules brings the topic modules of its chapter.
-    from chainrule.checks import information_theory
+    from chainrule.checks import information_theory, learning_from_data, mathematical_tools, neural_networks
 
-    return {module.EXERCISES[0].chapter: module.EXERCISES for module in (information_theory,)}
+    modules = (information_theory, mathematical_tools, learning_from_data, neural_networks)
+    return {module.EXERCISES[0].chapter: module.EXERCISES for module in modules}
 
 
 def _obstacle(exercise: Exercise, function: Callable[..., Any]) -> str:

@@ -104,7 +104,7 @@ def test_no_browser_runs_or_fetches_anything(tmp_path):
     )
     pages = [*tmp_path.glob("*/*.html"), tmp_path / "report.html"]
     assert len(pages) == len(EVIL) + 1
-    # In a thread of its own: where another test's browser is open in this process, a second one may not start beside it.
+    # In a thread of its own: beside another test's browser in this process, a second one may not start.
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(what_a_browser_does, pages).result() == []
 
